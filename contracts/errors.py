@@ -1,0 +1,146 @@
+"""The named failures of Tandem, each saying when it is raised.
+
+A failure carries a stable `code` (it becomes the type of an HTTP problem and the `error` of `--json`), a message that
+says what was found and where, and a `fix` that says what to do. Which HTTP status a failure becomes is decided in one
+place, `lambda_user_tower/problems.py`. Everybody raises these; only the edges (CLI, Lambda) catch them.
+"""
+
+from __future__ import annotations
+
+
+class TandemError(Exception):
+    """Root of every failure that Tandem names."""
+
+    code = "tandem-error"
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.fix}".rstrip()
+
+
+class SchemaError(TandemError):
+    """schema.toml is missing, malformed, of an unreadable version, or contradicts itself."""
+
+    code = "schema-invalid"
+
+
+class DatasetError(TandemError):
+    """A dataset file is missing, unreadable, truncated, or lacks what its schema promises."""
+
+    code = "dataset-invalid"
+
+
+class ImportRejected(TandemError):
+    """Too many rows of a source could not be read; nothing was written."""
+
+    code = "import-rejected"
+
+
+class NotEnoughData(TandemError):
+    """The data cannot train a model (no events, one user, one item, nothing to validate on)."""
+
+    code = "not-enough-data"
+
+
+class TrainingDiverged(TandemError):
+    """The loss or a vector stopped being finite and could not be recovered from a checkpoint."""
+
+    code = "training-diverged"
+
+
+class ReleaseNotFound(TandemError):
+    """No sealed release of that id exists (a folder without a manifest is not a release)."""
+
+    code = "release-not-found"
+
+
+class ReleaseCorrupt(TandemError):
+    """A file of a release is missing, cut, altered, or does not hold what its manifest says."""
+
+    code = "release-corrupt"
+
+
+class ReleaseUnreadable(TandemError):
+    """The release was written in a format version outside the range that this code reads."""
+
+    code = "release-unreadable"
+
+
+class ParityBroken(TandemError):
+    """A golden case replayed on an opened release gave another vector than the one written at export."""
+
+    code = "parity-broken"
+
+
+class GateBlocked(TandemError):
+    """The gate refused a candidate release; what was serving goes on serving."""
+
+    code = "gate-blocked"
+
+
+class VerificationFailed(TandemError):
+    """An index does not answer the probe queries of its release as promised; nothing was published."""
+
+    code = "verification-failed"
+
+
+class NothingPublished(TandemError):
+    """There is no publication to serve or to roll back to."""
+
+    code = "nothing-published"
+
+
+class PointerConflict(TandemError):
+    """Somebody else moved `current` between our read and our conditional write."""
+
+    code = "pointer-conflict"
+
+
+class StorageFull(TandemError):
+    """The disk has no room; what was being written is not visible."""
+
+    code = "storage-full"
+
+
+class StateBusy(TandemError):
+    """Another process holds the lock of this state folder for longer than we wait."""
+
+    code = "state-busy"
+
+
+class RequestInvalid(TandemError):
+    """A request cannot be understood; `field` names the part of it that is wrong."""
+
+    code = "request-invalid"
+
+    def __init__(self, message: str, *, field: str = "", fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.field = field
+
+
+class RequestTooLarge(RequestInvalid):
+    """The body of a request is over the limit; it was not parsed."""
+
+    code = "request-too-large"
+
+
+class RouteNotFound(TandemError):
+    """No endpoint answers to this method and path."""
+
+    code = "not-found"
+
+
+class ItemNotFound(TandemError):
+    """The release that is serving does not know this item."""
+
+    code = "item-not-found"
+
+
+class MethodNotAllowed(TandemError):
+    """The path exists, the method does not."""
+
+    code = "method-not-allowed"
