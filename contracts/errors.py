@@ -7,6 +7,11 @@ place, `lambda_user_tower/problems.py`. Everybody raises these; only the edges (
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class TandemError(Exception):
     """Root of every failure that Tandem names."""
@@ -144,3 +149,16 @@ class MethodNotAllowed(TandemError):
     """The path exists, the method does not."""
 
     code = "method-not-allowed"
+
+
+@contextmanager
+def naming_full_disk(target: Path) -> Iterator[None]:
+    """Turn "no space left" (and "quota exceeded") into StorageFull that names what was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageFull(
+            f"{target}: the disk is full; nothing of it was made visible.", fix="Free some space and run it again."
+        ) from error

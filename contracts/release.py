@@ -88,7 +88,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     sequence: int
-    """Grows by one with each publication, rollbacks included."""
+    """Higher than that of every publication before it; a rollback moves the pointer to an older one."""
     release: str
     served_model: str
     gate: GateReport | None
@@ -99,6 +99,14 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     verification: dict[str, Any] = {}
     previous: str | None = None
     created_at: str
+
+
+class Pointer(msgspec.Struct, frozen=True, kw_only=True):
+    """The one mutable object: which publication serves."""
+
+    publication: str
+    moved_at: str
+    """ISO 8601, UTC."""
 
 
 def release_digest(files: dict[str, FileEntry]) -> str:
