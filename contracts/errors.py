@@ -51,6 +51,12 @@ class NotEnoughData(TandemError):
     code = "not-enough-data"
 
 
+class SplitImpossible(TandemError):
+    """The dataset cannot be split by the protocol that was asked for (no time, no order, no given split)."""
+
+    code = "split-impossible"
+
+
 class TrainingDiverged(TandemError):
     """The loss or a vector stopped being finite and could not be recovered from a checkpoint."""
 
