@@ -49,6 +49,9 @@ TENSOR_SUFFIX: Final = ".safetensors"
 TRAINING_FACTS: Final = "training.json"
 """What training says of itself (TrainingFacts), beside the bundle; sealing copies it into the manifest."""
 
+_FACTS: Final = (MANIFEST_NAME, TRAINING_FACTS)
+"""Files about the content, with clock times in them: not part of its digest."""
+
 KEEP_PUBLICATIONS: Final = 3
 """Earlier publications whose releases a sweep keeps, for rollback."""
 
@@ -101,7 +104,7 @@ def write_bundle(folder: Path, bundle: Bundle, facts: TrainingFacts) -> None:
 def read_bundle(folder: Path) -> Bundle:
     """Map the arrays and read the documents of a folder."""
     tensors = {path.stem: map_tensors(path) for path in sorted(folder.glob(f"*{TENSOR_SUFFIX}"))}
-    documents = {path.name: _read_limited(path) for path in sorted(folder.glob("*.json")) if path.name != MANIFEST_NAME}
+    documents = {path.name: _read_limited(path) for path in sorted(folder.glob("*.json")) if path.name not in _FACTS}
     return Bundle(tensors, documents)
 
 
@@ -228,7 +231,8 @@ class LocalReleases:
                 break
             publication = self.publication(publication.previous)
             kept.add(publication.release)
-        newest = max((p.release for p in self.publications()), default="")
+        newest = max(publication.release for publication in self.publications())
+        # a release newer than every published one is still on its way to the gate
         doomed = [release for release in self.ids() if release not in kept and release < newest]
         for release in doomed:
             (self._folder(release) / MANIFEST_NAME).unlink()  # first it stops being a release, then it goes
@@ -278,7 +282,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def _describe(folder: Path) -> Manifest:
     facts = msgspec.json.decode(_read_limited(folder / TRAINING_FACTS), type=TrainingFacts)
-    files = {path.name: _entry(path) for path in sorted(folder.iterdir())}
+    files = {path.name: _entry(path) for path in sorted(folder.iterdir()) if path.name not in _FACTS}
     digest = release_digest(files)
     moment = datetime.now(UTC)
     return Manifest(

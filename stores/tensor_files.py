@@ -2,8 +2,8 @@
 
 The library's own numpy reader copies every tensor; a Lambda (and eight dev processes on a laptop) should share the
 pages of the file instead, so this reads the header (eight bytes of length, JSON, data) and maps the rest. It trusts
-nothing: types, shapes and offsets are checked against the size of the file before an array is made. `stores/releases.py`
-calls it.
+nothing: types, shapes and offsets are checked against the size of the file before an array is made.
+`stores/releases.py` calls it.
 """
 
 from __future__ import annotations

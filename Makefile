@@ -1,0 +1,48 @@
+# Two commands for a bare machine with Python >= 3.11: `make demo` and `make test`. Each sets up what it needs.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench bench-quality soak lock clean
+SHELL := /bin/sh
+BIN := .venv/bin
+# One BLAS thread per process: with a second busy process on the machine, two threads run slower than one.
+export OPENBLAS_NUM_THREADS ?= 1
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## data -> check -> train -> gate -> publish -> recommendations -> evaluation; DATA=path for your own
+	@scripts/setup.sh local
+	@$(BIN)/tandem demo $(if $(DATA),--data $(DATA))
+
+test: ## the whole test suite
+	@scripts/setup.sh local test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: ## ruff, mypy, import-linter
+	@scripts/setup.sh local test lint
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: ## apply ruff's formatting and safe fixes
+	@scripts/setup.sh local test lint
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: ## speed and memory, side by side with what they are compared to (JSON in .bench/)
+	@scripts/setup.sh local test
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quality: ## the quality table from real files (DATA=../shared/data)
+	@scripts/setup.sh local test
+	@$(BIN)/python -m benchmarks.quality --data $(or $(DATA),../shared/data) $(ARGS)
+
+soak: ## hundreds of kills of train, export and publish
+	@scripts/setup.sh local test
+	@$(BIN)/python -m benchmarks.kill_soak $(ARGS)
+
+lock: ## compile constraints.txt from pyproject.toml
+	@scripts/setup.sh local
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--no-annotate --no-header --all-extras pyproject.toml -o constraints.txt
+
+clean: ## remove the environment, caches and local state
+	@rm -rf .venv .tandem .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,91 @@
+"""What every command prints with: tables and progress for people on stderr, one JSON object for scripts on stdout.
+
+Knows nothing of commands. All files of `cli/` call it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+err = Console(stderr=True)
+out = Console()
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+HomeOption = Annotated[
+    Path,
+    typer.Option("--home", envvar="TANDEM_HOME", help="Folder of releases, the pointer and profiles."),
+]
+DEFAULT_HOME = Path(".tandem")
+
+ProgressCallback = Callable[[int, int, str], None]
+"""done, total, what is being done."""
+
+
+def emit(as_json: bool, payload: Any, render: Callable[[], None]) -> None:
+    """Print the result of a command: `payload` as JSON, or whatever `render` draws."""
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(payload, enc_hook=_plain), indent=2).decode() + "\n")
+    else:
+        render()
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars and arrays, paths: what msgspec does not know by itself."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form here")
+
+
+def table(title: str, columns: list[str], rows: list[list[str]], right: int = 1) -> Table:
+    """A table whose columns from number `right` on are figures."""
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for number, column in enumerate(columns):
+        drawn.add_column(column, justify="right" if number >= right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressCallback]:
+    """A bar on stderr for a callback(done, total, text); a plain line per stage where stderr is no terminal."""
+    if not err.is_terminal:
+        yield _line_per_stage()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def advance(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield advance
+
+
+def _line_per_stage() -> ProgressCallback:
+    printed: set[str] = set()
+
+    def advance(_done: int, total: int, text: str) -> None:
+        stage = text.split(":")[0]
+        if stage not in printed:
+            printed.add(stage)
+            err.print(f"{stage} ({total})", highlight=False)
+
+    return advance
+
+
+def say(text: str) -> None:
+    """A sentence to the person at the terminal."""
+    err.print(text, highlight=False)
