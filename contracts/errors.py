@@ -139,6 +139,12 @@ class RequestTooLarge(RequestInvalid):
     code = "request-too-large"
 
 
+class MediaTypeUnsupported(RequestInvalid):
+    """The body of a request is of another media type, or is compressed; it was not parsed."""
+
+    code = "media-type-unsupported"
+
+
 class RouteNotFound(TandemError):
     """No endpoint answers to this method and path."""
 
@@ -152,9 +158,19 @@ class ItemNotFound(TandemError):
 
 
 class MethodNotAllowed(TandemError):
-    """The path exists, the method does not."""
+    """The path exists, the method does not; `allowed` lists the methods that do."""
 
     code = "method-not-allowed"
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...] = (), fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.allowed = allowed
+
+
+class SettingsInvalid(TandemError):
+    """An environment variable of a unit cannot be understood; found at cold start, before any request."""
+
+    code = "settings-invalid"
 
 
 @contextmanager
