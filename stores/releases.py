@@ -131,9 +131,7 @@ class LocalReleases:
             else:
                 manifest = _describe(folder)
                 write_atomically(folder / MANIFEST_NAME, msgspec.json.encode(manifest))
-            self._releases.mkdir(parents=True, exist_ok=True)
-            folder.rename(self._releases / manifest.id)
-            _sync_folder(self._releases)
+            self._adopt(folder, manifest)
         return manifest
 
     def ids(self) -> list[str]:
@@ -238,6 +236,16 @@ class LocalReleases:
             (self._folder(release) / MANIFEST_NAME).unlink()  # first it stops being a release, then it goes
             shutil.rmtree(self._folder(release), ignore_errors=True)
         return doomed
+
+    def _adopt(self, folder: Path, manifest: Manifest) -> None:
+        """Move a sealed folder among the releases; the same content sealed in the same second is there already."""
+        target = self._releases / manifest.id
+        if target.exists() and self.manifest(manifest.id).digest == manifest.digest:
+            shutil.rmtree(folder)
+            return
+        self._releases.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+        _sync_folder(self._releases)
 
     def _folder(self, release: str) -> Path:
         return self._releases / _plain(release)
