@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from contracts.errors import NotEnoughData, SplitImpossible
 from contracts.interactions import Interactions
 from contracts.schema import DatasetSchema
+from evaluation.pairs import pair_keys
 
 NEWEST_SHARE: Final = 0.2
 """Share of events after the default cut: on the smaller MovieLens sets a tenth leaves too few returning users."""
@@ -180,11 +181,6 @@ def new_items(held_out: Interactions, train: Interactions) -> Interactions:
     """Held-out events whose item the user has not in `train`, each (user, item) pair once (its first event)."""
     fresh = ~np.isin(pair_keys(held_out), pair_keys(train))
     return held_out.select(fresh & _first_of_pair(held_out))
-
-
-def pair_keys(interactions: Interactions) -> NDArray[np.int64]:
-    """One number for each (user, item) pair [n_events]."""
-    return interactions.users.astype(np.int64) * interactions.n_items + interactions.items
 
 
 def _first_of_pair(interactions: Interactions) -> NDArray[np.bool_]:

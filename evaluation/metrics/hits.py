@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.interactions import Interactions
+from evaluation.pairs import PairSet
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,7 @@ def find_hits(rows: NDArray[np.integer], relevant: Interactions, users: NDArray[
 
     `users` [B] are codes into `relevant`, whose (user, item) pairs are each given once.
     """
-    chosen = np.zeros(relevant.n_users, bool)
-    chosen[users] = True
-    pairs = relevant.select(chosen[relevant.users])
-    keys = np.sort(pairs.users.astype(np.int64) * relevant.n_items + pairs.items)
-    wanted = np.asarray(users, np.int64)[:, None] * relevant.n_items + rows
-    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    found = (keys[place] == wanted) & (rows >= 0) if len(keys) else np.zeros(rows.shape, bool)
-    return Hits(found & ~_repeated(rows), relevant.lengths[users])
+    return Hits(PairSet(relevant).holds(users, rows) & ~_repeated(rows), relevant.lengths[users])
 
 
 def _repeated(rows: NDArray[np.integer]) -> NDArray[np.bool_]:

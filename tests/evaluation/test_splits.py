@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from contracts.errors import NotEnoughData, SplitImpossible
 from contracts.interactions import Interactions
 from contracts.schema import DatasetSchema, TimeMeaning
+from evaluation.pairs import pair_keys
 from evaluation.splits import (
     Split,
     cold_users,
     given_split,
     global_time_cut,
     leave_last_out,
-    pair_keys,
     random_hold_out,
 )
 
