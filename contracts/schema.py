@@ -118,6 +118,7 @@ def parse_schema(text: str, source: str = "schema.toml") -> DatasetSchema:
             f"{source}: not valid TOML: {error}.", fix="Correct the line that the message names."
         ) from error
     _check_version(raw.get("version", CURRENT_VERSION), source)
+    _check_kinds(raw, source)
     try:
         schema = msgspec.convert(raw, DatasetSchema)
     except msgspec.ValidationError as error:
@@ -133,6 +134,17 @@ def _check_version(version: object, source: str) -> None:
             f"{OLDEST_READABLE_VERSION} to {CURRENT_VERSION}.",
             fix="Rewrite the schema for this version, or use the Tandem that wrote it.",
         )
+
+
+def _check_kinds(raw: dict[str, Any], source: str) -> None:
+    for side in ("users", "items"):
+        features = raw.get(side, {})
+        for name, kind in features.items() if isinstance(features, dict) else ():
+            if kind not in list(FeatureKind):
+                raise SchemaError(
+                    f"{source}: [{side}] {name} = {kind!r} is no kind of feature.",
+                    fix=f"Use one of {', '.join(FeatureKind)}.",
+                )
 
 
 def _check_roles(schema: DatasetSchema, source: str) -> None:
