@@ -1,0 +1,69 @@
+"""Publish a release, or go back to an earlier publication: one conditional write each (decision 2).
+
+A release is opened whole, its golden cases are replayed and its probe queries asked before the pointer can move;
+a crash at any point leaves what served before. The CLI and the nightly run call it.
+"""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from contracts.errors import GateBlocked, NothingPublished
+from contracts.release import GateReport, Publication
+from index_loader.verify import verify
+from retrieval.golden import replay_golden
+from stores.releases import Current, LocalReleases, now_text
+from stores.vector_index import ExactIndex
+
+
+def publish(
+    store: LocalReleases,
+    release: str,
+    gate: GateReport | None,
+    if_match: str | None,
+    *,
+    served_model: str = "two_tower",
+) -> Current:
+    """Verify a release and make it serve.
+
+    `gate`: its verdict, None where an operator publishes by hand (then `served_model` says which model answers).
+    `if_match`: etag of what served when the decision was made, None if nothing did. Raises GateBlocked, ReleaseCorrupt,
+    ReleaseUnreadable, ParityBroken, VerificationFailed or PointerConflict; what served before goes on serving.
+    """
+    if gate is not None and gate.blocked:
+        raise GateBlocked(_reasons(gate), fix="What served before goes on serving; see the checks of the gate.")
+    model = store.open(release)
+    replay_golden(model)
+    verification = verify(ExactIndex(model.items.two_tower, model.items.als), model)
+    before = store.current()
+    sequence = store.next_sequence()
+    publication = Publication(
+        id=f"p{sequence:06d}-{uuid4().hex[:8]}",
+        sequence=sequence,
+        release=release,
+        served_model=gate.served_model if gate else served_model,
+        gate=gate,
+        verification=verification,
+        previous=before.publication.id if before else None,
+        created_at=now_text(),
+    )
+    return store.publish(publication, if_match)
+
+
+def rollback(store: LocalReleases, publication: str | None = None) -> Current:
+    """Serve an earlier publication again: the one before the current, or the one named.
+
+    Its release is opened and its golden cases replayed first. Raises NothingPublished where there is nothing before.
+    """
+    current = store.serving()
+    target = publication or current.publication.previous
+    if target is None:
+        raise NothingPublished(f"{current.publication.id} is the first publication, there is none before it.")
+    earlier = store.publication(target)
+    replay_golden(store.open(earlier.release))
+    return store.publish(earlier, current.etag)
+
+
+def _reasons(gate: GateReport) -> str:
+    blocked = [f"{check.name}: {check.detail}" for check in gate.checks if check.verdict == "block"]
+    return f"{gate.release} is blocked. " + " ".join(blocked)

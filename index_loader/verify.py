@@ -1,0 +1,44 @@
+"""Does an index answer the probe queries of its release as exact search did?
+
+Training ships real query vectors of held-out users with their exact answers, so that verifying only compares. Knows
+the index by its protocol. `publish` calls it before the pointer can move.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from contracts.errors import VerificationFailed
+from contracts.fitted import FittedModel
+from stores.vector_index import VectorIndex
+
+RECALL_FLOOR: Final = 0.95
+"""Below it, one recommendation in twenty is not what the model chose: a broken index, not an approximate one."""
+
+_MAX_PROBES: Final = 200
+"""Queries asked: the standard error of a mean recall near .95 is then below .005."""
+
+
+def verify(index: VectorIndex, model: FittedModel) -> dict[str, Any]:
+    """Figures of the comparison. Raises VerificationFailed below RECALL_FLOOR."""
+    queries, exact = model.probes.queries[:_MAX_PROBES], model.probes.rows[:_MAX_PROBES]
+    if len(queries) == 0:
+        return {"probes": 0}
+    recalls = [
+        np.isin(expected, index.search("two_tower", query, len(expected)).rows).mean()
+        for query, expected in zip(queries, exact, strict=True)
+    ]
+    figures = {
+        "probes": len(queries),
+        "k": exact.shape[1],
+        "recall": float(np.mean(recalls)),
+        "worst": float(min(recalls)),
+    }
+    if figures["recall"] < RECALL_FLOOR:
+        raise VerificationFailed(
+            f"the index finds {figures['recall']:.1%} of the top {exact.shape[1]}; the floor is {RECALL_FLOOR:.0%}.",
+            fix="Load the index again from the release.",
+        )
+    return figures

@@ -1,0 +1,156 @@
+"""One night on one machine: dataset → train → seal → gate → publish → profiles → sweep.
+
+The local twin of the state machine: the same steps in the same order, each leaving named artifacts in the home folder.
+Killed at any point it leaves what served before; run again on the same data it goes on from its last checkpoint.
+`tandem train` and `tandem demo` call it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batch_job.backfill import backfill_profiles
+from contracts.errors import StateBusy
+from contracts.release import GateReport, Manifest, Publication
+from data_sources.dataset import open_dataset
+from data_sources.indexed import IndexedDataset, index_dataset
+from index_loader.publish import publish
+from stores.profiles import SqliteProfiles
+from stores.releases import LocalReleases, write_atomically
+from training_job.export import export
+from training_job.fit import fit
+from training_job.gate import judge_candidate
+from training_job.settings import TrainingSettings
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Retrained:
+    """What a night did."""
+
+    manifest: Manifest
+    gate: GateReport
+    publication: Publication | None
+    """None where publishing was not asked for."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by step."""
+
+
+def retrain(
+    dataset: Path,
+    home: Path,
+    settings: TrainingSettings,
+    *,
+    warm_start: str | None = None,
+    publish_it: bool = True,
+    progress: Progress | None = None,
+) -> Retrained:
+    """Train on a dataset, seal, gate, and publish where the gate lets it through.
+
+    `warm_start`: id of the release to continue from. Raises DatasetError, NotEnoughData, TrainingDiverged, GateBlocked
+    (the sealed candidate and its verdicts stay for inspection), StorageFull, StateBusy, PointerConflict.
+    """
+    store = LocalReleases(home)
+    clock = StepClock()
+    with clock("read"):
+        indexed = index_dataset(open_dataset(dataset))
+    run = home / "runs" / _run_key(dataset, settings, warm_start)
+    with _only_one(run):
+        with clock("train"):
+            earlier = store.open(warm_start) if warm_start else None
+            fitted = fit(
+                indexed,
+                indexed.interactions,
+                settings,
+                progress=progress,
+                checkpoints=run / "checkpoints",
+                warm_start=earlier,
+            )
+        with clock("seal"):
+            shutil.rmtree(run / "model", ignore_errors=True)
+            export(fitted, run / "model", parent=warm_start)
+            manifest = store.seal(run / "model")
+        with clock("gate"):
+            current = store.current()
+            serving = current.publication.release if current else None
+            gate = judge_candidate(
+                fitted, store.open(serving) if serving else None, indexed, release=manifest.id, serving_release=serving
+            )
+            _keep_report(store, gate)
+        done = Retrained(manifest, gate, None, clock.seconds)
+        if publish_it:
+            with clock("publish"):
+                done.publication = publish(store, manifest.id, gate, current.etag if current else None).publication
+            with clock("profiles"):
+                backfill(home, indexed)
+                store.sweep()
+        shutil.rmtree(run, ignore_errors=True)
+    return done
+
+
+def backfill(home: Path, indexed: IndexedDataset) -> None:
+    """Write every user's profile from the events of a dataset."""
+    with SqliteProfiles(home / "profiles.sqlite") as profiles:
+        backfill_profiles(indexed, profiles)
+
+
+class StepClock:
+    """Wall seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = round(time.perf_counter() - begun, 3)
+
+
+def _keep_report(store: LocalReleases, gate: GateReport) -> None:
+    """Verdicts outlive a blocked candidate."""
+    folder = store.home / "gate"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{gate.release}.json", msgspec.json.encode(gate))
+
+
+def _run_key(dataset: Path, settings: TrainingSettings, warm_start: str | None) -> str:
+    """A run is known by its input: started again on the same one, it finds its checkpoints."""
+    seen = sha256(f"{settings}\0{warm_start}".encode())
+    for path in sorted(path for path in dataset.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            seen.update(f"{path.relative_to(dataset)}\0{file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return seen.hexdigest()[:16]
+
+
+@contextmanager
+def _only_one(run: Path) -> Iterator[None]:
+    """Two runs of the same input would write into one folder; the second is told so."""
+    from filelock import FileLock, Timeout
+
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.with_suffix(".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StateBusy(
+            f"{run}: a training on this very data and settings is running.", fix="Wait for it, or use another --home."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
