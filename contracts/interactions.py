@@ -55,6 +55,13 @@ class Interactions:
             self.items[keep], self.times[keep], self.weights[keep], kept_before[self.offsets], self.n_items
         )
 
+    def take(self, users: NDArray[np.integer]) -> Interactions:
+        """The events of some users [B], numbered anew in that order."""
+        lengths = self.lengths[users]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        places = np.repeat(self.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Interactions(self.items[places], self.times[places], self.weights[places], offsets, self.n_items)
+
     def item_counts(self) -> NDArray[np.int64]:
         """Events per item [n_items]."""
         return np.bincount(self.items, minlength=self.n_items)
