@@ -1,4 +1,4 @@
-"""What a client may ask: the typed body of a recommendation request, with every limit in its type.
+"""What a client may ask: the typed requests for recommendations, similar and popular items, every limit in its type.
 
 msgspec checks types, bounds and unknown fields while it parses, so nothing is allocated by a number that the client
 chose. The Lambda edge parses with it; the CLI and the tests build requests from it; `docs/openapi.yaml` is held to it.
@@ -65,4 +65,22 @@ class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     exclude_ids: Annotated[list[Id], msgspec.Meta(max_length=MAX_EXCLUDED)] = []
     session: Session | None = None
     prefer: Literal["new"] | None = None
+    explain: bool = False
+
+
+class SimilarRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The parameters of `GET /v1/items/{id}/similar`."""
+
+    item_id: Id
+    num_items: Annotated[int, msgspec.Meta(ge=1, le=MAX_ITEMS)] = 10
+    explain: bool = False
+
+
+class PopularRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The parameters of `GET /v1/popular`."""
+
+    category: Word | None = None
+    segment: Annotated[dict[Word, Word], msgspec.Meta(max_length=MAX_FEATURES)] = {}
+    """User feature → value, as the demographic segment of the schema names them."""
+    num_items: Annotated[int, msgspec.Meta(ge=1, le=MAX_ITEMS)] = 10
     explain: bool = False

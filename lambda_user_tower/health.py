@@ -1,0 +1,56 @@
+"""The health answer: what serves, how old it is, and in which versions the code reads what is stored.
+
+`handler.py` calls it for `GET /v1/health`; where nothing is published or nothing opens, it never gets that far and
+the answer is a problem with status 503.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from contracts import feature_encoder, release, schema
+from lambda_user_tower.serving import Served
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What serves."""
+
+    status: str
+    """`ok`, or `degraded` where something newer is published than what could be opened."""
+    release: str
+    publication: str
+    sequence: int
+    served_model: str
+    n_items: int
+    age_seconds: int
+    """Since the publication was made."""
+    degraded: list[str]
+    versions: dict[str, str]
+    """Stored thing → the versions of it that this code reads, `oldest-current`."""
+
+
+VERSIONS: Final = {
+    name: f"{module.OLDEST_READABLE_VERSION}-{module.CURRENT_VERSION}"
+    for name, module in (("release", release), ("schema", schema), ("feature_encoder", feature_encoder))
+}
+
+
+def health(served: Served) -> Health:
+    """The health of an opened publication."""
+    publication = served.publication
+    made = datetime.fromisoformat(publication.created_at).timestamp()
+    return Health(
+        status="degraded" if served.degraded else "ok",
+        release=publication.release,
+        publication=publication.id,
+        sequence=publication.sequence,
+        served_model=publication.served_model,
+        n_items=len(served.model.items),
+        age_seconds=max(0, int(time.time() - made)),  # a clock that was set back makes nothing negative
+        degraded=list(served.degraded),
+        versions=VERSIONS,
+    )

@@ -1,0 +1,101 @@
+"""Failures as HTTP: the one table from exception class to status, and RFC 9457 problem documents.
+
+A client's mistake is explained to the client. A failure of ours is named by its code and nothing else: paths, stack
+and values go to the log, under the request id that the problem carries. `handler.py` calls it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from contracts.errors import (
+    ItemNotFound,
+    MediaTypeUnsupported,
+    MethodNotAllowed,
+    NothingPublished,
+    ParityBroken,
+    ReleaseCorrupt,
+    ReleaseNotFound,
+    ReleaseUnreadable,
+    RequestInvalid,
+    RequestTooLarge,
+    RouteNotFound,
+    TandemError,
+)
+
+TYPE_PREFIX: Final = "urn:tandem:problem:"
+MEDIA_TYPE: Final = "application/problem+json"
+_MAX_DETAIL: Final = 500
+"""Characters; a message may quote the client, who may have sent 64 KB."""
+
+STATUS: Final[dict[type[TandemError], tuple[int, str]]] = {
+    RequestInvalid: (400, "The request is not valid"),
+    RouteNotFound: (404, "No endpoint answers to this path"),
+    ItemNotFound: (404, "The release that serves does not know this item"),
+    MethodNotAllowed: (405, "The path exists, the method does not"),
+    RequestTooLarge: (413, "The request is too large"),
+    MediaTypeUnsupported: (415, "The body is not plain JSON"),
+    NothingPublished: (503, "Nothing is published yet"),
+    ReleaseNotFound: (503, "The published release cannot be opened"),
+    ReleaseCorrupt: (503, "The published release cannot be opened"),
+    ReleaseUnreadable: (503, "The published release cannot be opened"),
+    ParityBroken: (503, "The published release cannot be opened"),
+    TandemError: (500, "The request failed on our side"),
+}
+"""Exception class → HTTP status and title; a class that is not listed is what its nearest listed base is."""
+
+UNEXPECTED: Final = "internal-error"
+"""Code of the problem that an exception without a name of ours becomes."""
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    """The request id, to be found in the log."""
+    field: str = ""
+    """Which part of the request is wrong, where that is known."""
+
+
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """The problem that an exception becomes."""
+    if not isinstance(error, TandemError):
+        return Problem(f"{TYPE_PREFIX}{UNEXPECTED}", *_reversed(STATUS[TandemError]), _OURS, request_id)
+    status, title = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
+    ours = status >= 500
+    return Problem(
+        type=f"{TYPE_PREFIX}{error.code}",
+        title=title,
+        status=status,
+        detail=_OURS if ours else printable(str(error)),
+        instance=request_id,
+        field=printable(getattr(error, "field", "")),
+    )
+
+
+_OURS: Final = "The log has more under the request id that `instance` names."
+
+
+def _reversed(row: tuple[int, str]) -> tuple[str, int]:
+    return row[1], row[0]
+
+
+def problem_response(error: Exception, request_id: str) -> dict[str, Any]:
+    """An exception as the response that API Gateway expects (payload 2.0)."""
+    problem = problem_of(error, request_id)
+    headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store"}
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = ", ".join(error.allowed)
+    return {"statusCode": problem.status, "headers": headers, "body": msgspec.json.encode(problem).decode()}
+
+
+def printable(text: str) -> str:
+    """Text that any encoder takes: lone surrogates are written out, and it is cut to a readable length."""
+    cut = text if len(text) <= _MAX_DETAIL else text[:_MAX_DETAIL] + "…"
+    return cut.encode(errors="backslashreplace").decode()

@@ -1,0 +1,73 @@
+"""Settings of the edge: one frozen class, filled from the environment and written back to it.
+
+The deployment fills the same class and passes `to_env()`, so that a missing or mistyped setting fails before
+anything is deployed. Nothing reads the environment at import; `handler.py` calls `from_env` at the first request.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from contracts.errors import SettingsInvalid
+
+
+@dataclass(frozen=True)
+class LambdaSettings:
+    """What the edge can be told."""
+
+    home: Path = Path(".tandem")
+    """Folder of releases, publications, the pointer and the profiles."""
+    budget_ms: int = 150
+    """Time that one request may take; every stage sees what is left of it."""
+    pointer_check_seconds: float = 5.0
+    """How often, at most, a running process looks whether something newer is published: one small read."""
+    log_level: str = "INFO"
+    """INFO writes a line per request; WARNING only what went wrong."""
+    log_key: str = ""
+    """Secret under which user ids are hashed in logs; empty: a random one per process, so lines of different
+    processes cannot be joined."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.budget_ms <= 29_000:  # API Gateway hangs up after 30 s
+            raise SettingsInvalid(f"TANDEM_BUDGET_MS is {self.budget_ms}.", fix="Give 1 to 29000 milliseconds.")
+        if not 0 <= self.pointer_check_seconds <= 3600:
+            raise SettingsInvalid(
+                f"TANDEM_POINTER_CHECK_SECONDS is {self.pointer_check_seconds}.", fix="Give 0 to 3600 seconds."
+            )
+        if self.log_level not in LEVELS:
+            raise SettingsInvalid(f"TANDEM_LOG_LEVEL is {self.log_level!r}.", fix=f"Give one of {', '.join(LEVELS)}.")
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> LambdaSettings:
+        """Read the variables that are set, defaults for the others. Raises SettingsInvalid, naming the variable."""
+        environment = os.environ if environment is None else environment
+        given = {name: environment[variable] for name, variable in _VARIABLES.items() if variable in environment}
+        return cls(**{name: _convert(_VARIABLES[name], _READERS[name], text) for name, text in given.items()})
+
+    def to_env(self) -> dict[str, str]:
+        """The variables that `from_env` reads back equal."""
+        return {variable: str(getattr(self, name)) for name, variable in _VARIABLES.items()}
+
+
+LEVELS: Final = ("INFO", "WARNING", "ERROR")
+
+_VARIABLES: Final = {field.name: f"TANDEM_{field.name.upper()}" for field in fields(LambdaSettings)}
+
+_READERS: Final[dict[str, Callable[[str], Any]]] = {
+    "home": Path,
+    "budget_ms": int,
+    "pointer_check_seconds": float,
+    "log_level": str,
+    "log_key": str,
+}
+
+
+def _convert(variable: str, reader: Callable[[str], Any], text: str) -> Any:
+    try:
+        return reader(text)
+    except ValueError as error:
+        raise SettingsInvalid(f"{variable} is {text!r}.", fix=f"Give a value of type {reader.__name__}.") from error
