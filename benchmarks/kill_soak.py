@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import TandemError
-from index_loader.publish import replay_golden
+from retrieval.golden import replay_golden
 from stores.releases import LocalReleases
 
 WRITES_TO_SPREAD_OVER = 120

@@ -11,9 +11,8 @@ from uuid import uuid4
 from contracts.errors import GateBlocked, NothingPublished
 from contracts.release import GateReport, Publication
 from index_loader.verify import verify
-from retrieval.golden import replay_golden
+from retrieval.opened import open_model
 from stores.releases import Current, LocalReleases, now_text
-from stores.vector_index import ExactIndex
 
 
 def publish(
@@ -32,9 +31,8 @@ def publish(
     """
     if gate is not None and gate.blocked:
         raise GateBlocked(_reasons(gate), fix="What served before goes on serving; see the checks of the gate.")
-    model = store.open(release)
-    replay_golden(model)
-    verification = verify(ExactIndex(model.items.two_tower, model.items.als), model)
+    opened = open_model(store.open(release))
+    verification = verify(opened.index, opened.fitted)
     before = store.current()
     sequence = store.next_sequence()
     publication = Publication(
@@ -60,7 +58,7 @@ def rollback(store: LocalReleases, publication: str | None = None) -> Current:
     if target is None:
         raise NothingPublished(f"{current.publication.id} is the first publication, there is none before it.")
     earlier = store.publication(target)
-    replay_golden(store.open(earlier.release))
+    open_model(store.open(earlier.release))
     return store.publish(earlier, current.etag)
 
 
