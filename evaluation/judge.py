@@ -1,8 +1,8 @@
 """Judging: the same users, the same held-out positives, every model, with paired intervals.
 
-Asks every ranker for the judged users and puts bootstrap intervals around the metrics of `evaluation.answers` and around
-the differences between models. It does not know how a ranker came about. The backtest (`training_job.backtest`) and the
-benchmarks call it.
+Asks every ranker for the judged users and puts bootstrap intervals around the metrics of `evaluation.answers` and
+around the differences between models. It does not know how a ranker came about. The backtest (`training_job.backtest`)
+and the benchmarks call it.
 """
 
 from __future__ import annotations

@@ -141,7 +141,8 @@ class VectorRanker:
             block = users[first : first + BLOCK_USERS]
             queries, known = self._encode(block), self._known.take(block)
             found, _ = self._index.search_many("model", queries, k, (known.items, known.offsets))
-            rows[first : first + BLOCK_USERS] = np.where(queries.any(axis=1)[:, None], found, -1)
+            answerable: NDArray[np.bool_] = np.any(queries != 0, axis=1)
+            rows[first : first + BLOCK_USERS] = np.where(answerable[:, None], found, -1)
         return rows
 
 
