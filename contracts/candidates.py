@@ -6,6 +6,7 @@ Arrays of one request, item rows of one release. `retrieval` makes Candidates, `
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,41 @@ from numpy.typing import NDArray
 from contracts.slate import Route
 
 
+class Source(IntEnum):
+    """Where a candidate came from; `name.lower()` is what `explain` shows."""
+
+    MODEL = 0
+    """The query vector of the served model."""
+    POPULARITY = 1
+    """A popularity table."""
+    NEIGHBOUR = 2
+    """A cold item, through a similar item of the user's history."""
+    NEW = 3
+    """A newly published item of a category."""
+    CONTENT = 4
+    """Similar attributes and text (TF-IDF)."""
+    FILL = 5
+    """Taken because too little else was eligible."""
+
+
+class Degraded(StrEnum):
+    """What was cut short, and what happened instead (decision 11)."""
+
+    MODEL_SKIPPED = "model_skipped"
+    """No time left for the query: popularity alone."""
+    INDEX_UNAVAILABLE = "index_unavailable"
+    """The index did not answer: the vectors embedded in the release were searched instead."""
+    NEIGHBOURS_SKIPPED = "neighbours_skipped"
+    """No time left for cold items near the history: the model's candidates alone."""
+    WIDER_QUERY_SKIPPED = "wider_query_skipped"
+    """No time left for a second query: popularity filled the slate."""
+    DIVERSITY_SKIPPED = "diversity_skipped"
+    """No time left to diversify: best scores first."""
+
+
 @dataclass(frozen=True)
 class Candidates:
-    """Items that might be served, each row once. c candidates."""
+    """Items that may be served, each row once, every one eligible. c candidates."""
 
     rows: NDArray[np.int32]
     """[c]"""
@@ -25,10 +58,14 @@ class Candidates:
     model: str
     """`two_tower`, `als` or `popularity`."""
     parts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Name → [c]: what the score was made of, for `explain`."""
+    """Name → [c]: what the score was made of; filled where the request asks for `explain`, 0 where a part is absent."""
     segment: str | None = None
     """Key of the popularity table that was blended in."""
     degraded: tuple[str, ...] = ()
+    sources: NDArray[np.int8] | None = None
+    """[c] a Source each; None where all are Source.MODEL."""
+    unknown_items: int = 0
+    """Events of the history whose item this release does not know; they were skipped."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +75,7 @@ class Ranked:
     rows: NDArray[np.int32]
     """[k]"""
     scores: NDArray[np.float32]
-    """[k]"""
+    """[k] after scale, recency and penalties."""
     parts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Name → [k]: score parts of the chosen, retrieval's and re-ranking's."""
+    """Name → [k]: score parts of the chosen, retrieval's and re-ranking's; `source` is a Source number."""
+    degraded: tuple[str, ...] = ()

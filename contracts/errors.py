@@ -123,6 +123,12 @@ class StateBusy(TandemError):
     code = "state-busy"
 
 
+class IndexUnavailable(TandemError):
+    """The vector index did not answer within its share of the deadline; retrieval falls back and says so."""
+
+    code = "index-unavailable"
+
+
 class RequestInvalid(TandemError):
     """A request cannot be understood; `field` names the part of it that is wrong."""
 

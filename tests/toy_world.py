@@ -2,7 +2,7 @@
 
 The world: `n_items` items i000000, i000001, … Row r belongs to category r % n_categories. Popularity falls with the
 row: row 0 is the most popular item of all, so the global list is simply the rows in order. The last `n_cold` rows are
-cold (0 to 4 events) and newest. Vectors of a category lie around an axis of their own, so a history in a category asks
+cold (0 to 4 events) and new (a day old; all others are 60 days old or more). Vectors of a category lie around an axis of their own, so a history in a category asks
 for that category, in both models. Users have `gender` and `age`; the segment gender=F likes category 0, gender=M
 category 1. Golden cases and probes are computed, hence valid. Nothing here is trained.
 """
@@ -167,7 +167,7 @@ def _item_columns(
     names: list[str], category: np.ndarray, n_cold: int, expired: Sequence[int], unavailable: Sequence[int]
 ) -> dict[str, list[Any]]:
     n_items = len(category)
-    ages = np.where(np.arange(n_items) < n_items - n_cold, 10 + np.arange(n_items) % 400, 1)
+    ages = np.where(np.arange(n_items) < n_items - n_cold, 60 + np.arange(n_items) % 400, 1)
     return {
         "genre": [names[c] for c in category],
         "tags": [[tag for bit, tag in enumerate(TAGS) if row >> bit & 1] for row in range(n_items)],

@@ -1,0 +1,119 @@
+"""Diversity: choosing items one after the other, each against what was already chosen. Both methods are exact.
+
+Category penalty. The greedy rule "take the best of score − penalty × (items of its category before it)" needs no loop:
+within a category items are taken by score, so the j-th of a category always pays j penalties, and taking the best
+head of several falling lists is a merge, which is a sort by `score − penalty × j`. O(c log c) in all.
+
+MMR (Carbonell and Goldstein 1998). Take the best of `λ · score − (1 − λ) · max cosine to what is chosen`. The maxima
+are kept and raised by one row of cosines per item chosen: O(k · c · d), and no Gram matrix.
+
+Ties go to the candidate that comes first. Positions refer to candidates sorted best first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+_OVER_CAP: Final = np.float32(-1e6)
+"""Added to candidates of a full category: far below any score, far above those already taken."""
+
+Floats = NDArray[np.float32]
+Positions = NDArray[np.intp]
+
+
+class Diversity(Protocol):
+    """A way to choose k of the candidates."""
+
+    def choose(self, scores: Floats, pool: Positions, k: int, chosen: Positions) -> tuple[Positions, Floats]:
+        """Up to k positions of `pool` in the order chosen, and what each scored then [≤ k].
+
+        `scores` [c] falling, `pool` ascending positions to choose from, `chosen` positions that are already taken and
+        count as being there before.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CategoryPenalty:
+    """`categories` [c] (-1: none, never penalised), `shown` [c] whether the category was just seen in this session."""
+
+    categories: NDArray[np.integer]
+    penalty: float
+    shown: NDArray[np.bool_] | None = None
+    cap: int = 0
+    """Most of one category, counting `chosen`; those over it are taken only when nothing else is left. 0: no cap."""
+
+    def choose(self, scores: Floats, pool: Positions, k: int, chosen: Positions) -> tuple[Positions, Floats]:
+        categories = self.categories[pool]
+        before = repeats(categories)
+        if len(chosen):
+            before += _counts_of(self.categories[chosen], categories)
+        repeated = before if self.shown is None else before + self.shown[pool]
+        value = scores[pool] - np.float32(self.penalty) * repeated
+        keys = (-value, before >= self.cap) if self.cap else (-value,)  # the last key counts first
+        order = np.lexsort(keys)[:k]
+        return pool[order], value[order]
+
+
+def repeats(categories: NDArray[np.integer]) -> NDArray[np.float32]:
+    """How many of the same category stand before each position [c]; 0 where the category is -1."""
+    order = np.argsort(categories, kind="stable")
+    grouped = categories[order]
+    starts = np.searchsorted(grouped, grouped)
+    before = np.empty(len(categories), np.float32)
+    before[order] = np.arange(len(categories)) - starts
+    before[categories < 0] = 0
+    return before
+
+
+def _counts_of(taken: NDArray[np.integer], categories: NDArray[np.integer]) -> NDArray[np.float32]:
+    """How often each of `categories` occurs in `taken`; 0 for -1."""
+    counts = np.bincount(taken[taken >= 0], minlength=int(categories.max(initial=0)) + 1).astype(np.float32)
+    return np.where(categories >= 0, counts[categories], np.float32(0))
+
+
+@dataclass(frozen=True)
+class MaximalMarginalRelevance:
+    """`directions` [c, d] unit vectors of the candidates, `relevance` λ. A cosine below 0 counts as 0."""
+
+    directions: Floats
+    relevance: float
+    categories: NDArray[np.integer]
+    """[c] for the cap; -1: none."""
+    shown: Floats | None = None
+    """[s, d] unit vectors of what was just shown in this session."""
+    cap: int = 0
+    """As in CategoryPenalty."""
+
+    def choose(self, scores: Floats, pool: Positions, k: int, chosen: Positions) -> tuple[Positions, Floats]:
+        directions, categories = self.directions[pool], self.categories[pool]
+        relevance, strictness = np.float32(self.relevance) * scores[pool], np.float32(1 - self.relevance)
+        nearest = self._nearest_so_far(directions, chosen)
+        before = _counts_of(self.categories[chosen], categories)
+        handicap = (
+            np.where(before >= self.cap, _OVER_CAP, np.float32(0)) if self.cap else np.zeros(len(pool), np.float32)
+        )
+        picked: list[int] = []
+        values: list[np.float32] = []
+        for _ in range(min(k, len(pool))):
+            value = relevance - strictness * nearest
+            best = int(np.argmax(value + handicap))
+            picked.append(best)
+            values.append(value[best])
+            np.maximum(nearest, directions @ directions[best], out=nearest)
+            if self.cap and categories[best] >= 0:
+                same = categories == categories[best]
+                before += same
+                handicap[same & (before >= self.cap)] = _OVER_CAP
+            handicap[picked] = -np.inf
+        return pool[picked], np.array(values, np.float32)
+
+    def _nearest_so_far(self, directions: Floats, chosen: Positions) -> Floats:
+        """Largest cosine [p] to what is already there."""
+        there = self.directions[chosen] if self.shown is None else np.vstack([self.directions[chosen], self.shown])
+        nearest: Floats = (directions @ there.T).max(axis=1, initial=0)
+        return nearest

@@ -1,0 +1,59 @@
+"""How a slate is put together: weights and limits, typed and checked at start.
+
+An experiment's variant changes these values; the environment fills them at cold start; CDK writes them with `to_env`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+DIVERSITIES: Final = ("category", "mmr", "none")
+_PREFIX: Final = "TANDEM_RERANK_"
+
+
+@dataclass(frozen=True)
+class RerankSettings:
+    """One value each; ValueError names the setting that makes no sense."""
+
+    diversity: str = "category"
+    """`category`: a penalty per repeat; `mmr`: against similar vectors; `none`."""
+    category_penalty: float = 0.05
+    """What each item of the same category before it costs, on a scale where the best candidate has 1, the worst 0."""
+    mmr_relevance: float = 0.8
+    """Weight of the score in MMR; the rest is the weight of being unlike what is already there."""
+    recency_weight: float = 0.1
+    """Share of its score that an item loses as it grows old; 0: age does not matter."""
+    recency_half_life_days: float = 30.0
+    """Age at which half of that share is lost."""
+    category_cap: int = 0
+    """Most items of one category in a slate, as long as others are left; 0: no cap."""
+
+    def __post_init__(self) -> None:
+        if self.diversity not in DIVERSITIES:
+            raise ValueError(f"diversity is {self.diversity!r}, expected one of {', '.join(DIVERSITIES)}")
+        for name in ("category_penalty", "mmr_relevance", "recency_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        if not self.recency_half_life_days > 0:
+            raise ValueError(f"recency_half_life_days is {self.recency_half_life_days}, expected more than 0")
+        if self.category_cap < 0:
+            raise ValueError(f"category_cap is {self.category_cap}, expected 0 or more")
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> RerankSettings:
+        """Read TANDEM_RERANK_<NAME> for each setting; a missing one keeps its default.
+
+        Raises ValueError where a value does not parse or makes no sense.
+        """
+        given: dict[str, Any] = {}
+        for name, default in asdict(cls()).items():
+            if (text := environment.get(_PREFIX + name.upper())) is not None:
+                given[name] = type(default)(text)
+        return cls(**given)
+
+    def to_env(self) -> dict[str, str]:
+        """The variables that `from_env` reads back equal."""
+        return {_PREFIX + name.upper(): str(value) for name, value in asdict(self).items()}

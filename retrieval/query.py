@@ -1,0 +1,112 @@
+"""Asking a model: visitor → query vector → index → eligible rows, plus a few cold items near the recent history.
+
+A model is an encoder (profile → query vector) and the field of the index that it searches (decision 5). Eligibility is
+met by over-fetching, and by one wider query where too little was left. It does not choose the model: routes do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.candidates import Degraded, Source
+from contracts.deadline import Deadline
+from contracts.errors import IndexUnavailable
+from contracts.fitted import Floats, Rows
+from retrieval.als import fold_in
+from retrieval.eligibility import Eligibility
+from retrieval.found import Found, join
+from retrieval.opened import OpenModel
+from retrieval.settings import RetrievalSettings
+from retrieval.user_tower import encode_user
+from retrieval.visitor import Visitor
+from stores.vector_index import VectorIndex
+
+MAX_WIDER_FETCH = 10_000
+"""Rows of the one wider query: the most that OpenSearch gives to a k-NN query."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request, as the routes see it."""
+
+    model: OpenModel
+    index: VectorIndex
+    visitor: Visitor
+    eligible: Eligibility
+    mask: NDArray[np.bool_] | None
+    """[n] what the filters let through."""
+    settings: RetrievalSettings
+    deadline: Deadline
+    places: int
+    """Items that the client wants."""
+    now_seconds: int
+    degraded: list[str] = field(default_factory=list)
+
+    @property
+    def pool(self) -> int:
+        return self.settings.pool(self.places)
+
+
+def query_vector(model: OpenModel, visitor: Visitor, model_name: str) -> Floats:
+    """The visitor as a query [d] of `two_tower` or `als`."""
+    fitted = model.fitted
+    if model_name == "als":
+        return fold_in(fitted.als, fitted.items.als, visitor.rows, visitor.weights)
+    features = fitted.user_encoder.encode_one(visitor.features) if visitor.features else None
+    return encode_user(fitted.tower, fitted.items, visitor.rows, visitor.weights, features)
+
+
+def ask_model(ask: Ask, model_name: str) -> Found:
+    """Eligible items by the score of a model, best first; at most the pool."""
+    if ask.deadline.expired:
+        ask.degraded.append(Degraded.MODEL_SKIPPED)
+        return Found.nothing()
+    query = query_vector(ask.model, ask.visitor, model_name)
+    found = _search(ask, model_name, query)
+    near = _cold_near_history(ask, model_name, query)
+    return join([found, near]).best_first() if len(near) else found
+
+
+def _search(ask: Ask, model_name: str, query: Floats) -> Found:
+    barred = len(ask.visitor.barred)
+    fetch = min(ask.pool + barred, ask.settings.max_fetch)
+    rows, scores = _search_index(ask, model_name, query, fetch)
+    kept = ask.eligible.of(rows)
+    if len(rows) == fetch and np.count_nonzero(kept) < ask.places:
+        if ask.deadline.expired:
+            ask.degraded.append(Degraded.WIDER_QUERY_SKIPPED)
+        else:
+            rows, scores = _search_index(ask, model_name, query, max(MAX_WIDER_FETCH, fetch))
+            kept = ask.eligible.of(rows)
+    picked = np.flatnonzero(kept)[: ask.pool]
+    return Found.of(rows[picked], scores[picked], Source.MODEL, "model")
+
+
+def _search_index(ask: Ask, model_name: str, query: Floats, k: int) -> tuple[Rows, Floats]:
+    try:
+        return ask.index.search(model_name, query, k, ask.mask, ask.deadline.share(ask.settings.index_share))
+    except IndexUnavailable:
+        if Degraded.INDEX_UNAVAILABLE not in ask.degraded:
+            ask.degraded.append(Degraded.INDEX_UNAVAILABLE)
+        return ask.model.index.search(model_name, query, k, ask.mask)
+
+
+def _cold_near_history(ask: Ask, model_name: str, query: Floats) -> Found:
+    """A quota of cold items that resemble recent items: similarity × the recent item's own score by the model."""
+    cold, recent = ask.model.cold, ask.visitor.rows[-ask.settings.recent_items :]
+    quota = int(ask.pool * ask.settings.cold_quota)
+    if not cold.rows.size or not len(recent) or not quota:
+        return Found.nothing()
+    if ask.deadline.expired:
+        ask.degraded.append(Degraded.NEIGHBOURS_SKIPPED)
+        return Found.nothing()
+    rows = cold.rows[recent].ravel()
+    vectors = getattr(ask.model.items, model_name)
+    scores = (cold.similarities[recent] * (vectors[recent] @ query)[:, None]).ravel()
+    useful = np.flatnonzero((rows >= 0) & (scores > 0) & ask.eligible.of(rows))
+    best = useful[np.argsort(-scores[useful], kind="stable")]
+    first = np.sort(np.unique(rows[best], return_index=True)[1])[:quota]  # each row once, where it scores best
+    return Found.of(rows[best[first]], scores[best[first]], Source.NEIGHBOUR, "neighbour")

@@ -1,0 +1,70 @@
+"""How retrieval behaves: thresholds and sizes, typed and checked at start.
+
+An experiment's variant changes these values; the environment fills them at cold start; CDK writes them with `to_env`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+SERVED_MODELS: Final = ("two_tower", "als", "popularity")
+_PREFIX: Final = "TANDEM_RETRIEVAL_"
+
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    """One value each; ValueError names the setting that makes no sense."""
+
+    served_model: str = "two_tower"
+    """What answers a user with enough history: `two_tower`, `als` or `popularity`."""
+    cold_user_events: int = 5
+    """Below this many events a user is cold (the original system's threshold)."""
+    cold_item_events: int = 5
+    """Below this many events an item is cold (the original system's threshold)."""
+    pool_per_place: int = 10
+    """Candidates per place of the slate: what diversity has to choose from."""
+    min_pool: int = 100
+    """Fewest candidates that are re-ranked, so that a slate of one has a choice too."""
+    max_fetch: int = 1_000
+    """Most rows of one query: a search engine's cost grows with k, and the wider query comes only when needed."""
+    cold_quota: float = 0.1
+    """Share of the pool that cold items near the user's history may take."""
+    recent_items: int = 10
+    """Newest items of a history whose cold neighbours are looked at."""
+    new_days: float = 30.0
+    """An item published at most so long ago is new (`prefer: new`)."""
+    index_share: float = 0.6
+    """Share of the remaining time that one query may take."""
+
+    def __post_init__(self) -> None:
+        if self.served_model not in SERVED_MODELS:
+            raise ValueError(f"served_model is {self.served_model!r}, expected one of {', '.join(SERVED_MODELS)}")
+        for name in ("cold_user_events", "cold_item_events", "pool_per_place", "min_pool", "max_fetch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("cold_quota", "index_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+
+    def pool(self, places: int) -> int:
+        """Eligible candidates wanted for a slate of so many places."""
+        return max(self.min_pool, places * self.pool_per_place)
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> RetrievalSettings:
+        """Read TANDEM_RETRIEVAL_<NAME> for each setting; a missing one keeps its default.
+
+        Raises ValueError where a value does not parse or makes no sense.
+        """
+        given: dict[str, Any] = {}
+        for name, default in asdict(cls()).items():
+            if (text := environment.get(_PREFIX + name.upper())) is not None:
+                given[name] = type(default)(text)
+        return cls(**given)
+
+    def to_env(self) -> dict[str, str]:
+        """The variables that `from_env` reads back equal."""
+        return {_PREFIX + name.upper(): str(value) for name, value in asdict(self).items()}

@@ -1,0 +1,68 @@
+"""Items like an item: the direction of its two-tower vector, blended with TF-IDF over attributes and text.
+
+Both are cosines, so they share a scale as they are. An item that nobody has touched has a vector that training only
+guessed from its attributes; there TF-IDF speaks alone and the vector only fills up. The endpoint `similar` calls it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from contracts.candidates import Candidates, Source
+from contracts.fitted import Floats, Rows
+from contracts.slate import Route
+from retrieval.found import Found
+from retrieval.opened import OpenModel
+from retrieval.popular import fill
+from retrieval.user_tower import SHORTEST
+
+CONTENT_WEIGHT: Final = 0.3
+"""Share of TF-IDF for an item with events: what people do together says more than what is written on the box."""
+
+COLD_CONTENT_WEIGHT: Final = 0.9
+"""The same for a cold item; the rest orders what TF-IDF does not tell apart."""
+
+OVER_FETCH: Final = 4
+"""Rows fetched per place: eligibility drops some, and norms reorder the rest."""
+
+
+def similar_items(model: OpenModel, row: int, k: int, now_seconds: int) -> Candidates:
+    """The k eligible items most like the item of `row`, best first, never itself, filled up from popularity.
+
+    Parts: `cosine` of the vectors, `content` of TF-IDF.
+    """
+    eligible = model.servable.for_request(np.array([row], np.int32), None, now_seconds)
+    direction = _unit(model.items.two_tower[row])
+    near, _ = model.index.search("two_tower", direction, k * OVER_FETCH)
+    alike, similarities = _alike_by_content(model, row)
+    rows = np.unique(np.concatenate([near, alike]))
+    content = np.zeros(len(rows), np.float32)
+    content[np.searchsorted(rows, alike)] = similarities
+    cosine = _unit(model.items.two_tower[rows]) @ direction
+    weight = np.float32(COLD_CONTENT_WEIGHT if model.is_cold(row) else CONTENT_WEIGHT)
+    by_content, by_vector = weight * content, (1 - weight) * cosine
+    sources = np.where(by_content > by_vector, Source.CONTENT, Source.MODEL).astype(np.int8)
+    found = Found(rows, by_content + by_vector, sources, {"cosine": cosine, "content": content})
+    found = found.take(eligible.of(rows)).best_first().take(slice(k))
+    if len(found) < k:
+        found = fill(model, eligible, found, k)
+    return Candidates(found.rows, found.scores, Route.SIMILAR, "two_tower", found.parts, sources=found.sources)
+
+
+def _alike_by_content(model: OpenModel, row: int) -> tuple[Rows, Floats]:
+    """Hot neighbours of the item, and the cold items that have it among theirs; each once."""
+    content, cold = model.fitted.content, model.cold
+    rows, similarities = [content.neighbours[row]], [content.similarities[row]]
+    if cold.rows.size:
+        rows.append(cold.rows[row])
+        similarities.append(cold.similarities[row])
+    together, cosines = np.concatenate(rows), np.concatenate(similarities)
+    return together[together >= 0], cosines[together >= 0]
+
+
+def _unit(vectors: Floats) -> Floats:
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: Floats = vectors / np.maximum(lengths, SHORTEST)
+    return unit
