@@ -89,21 +89,28 @@ def popularity_order(weights: NDArray[np.number]) -> Rows:
     return order[: np.count_nonzero(weights > 0)].astype(np.int32)
 
 
-def popularity_ranker(weights: NDArray[np.number], known: Interactions) -> OrderedListRanker:
-    """One list for everybody: items by `weights` [n_items], their popularity in training."""
-    return OrderedListRanker([popularity_order(weights)], np.zeros(known.n_users, np.int8), known)
+def popularity_ranker(order: Rows, known: Interactions) -> OrderedListRanker:
+    """One list for everybody: `order` [m], the most popular item first."""
+    return OrderedListRanker([order], np.zeros(known.n_users, np.int8), known)
 
 
-def segment_popularity_ranker(model: FittedModel, users: pl.DataFrame, known: Interactions) -> OrderedListRanker:
-    """The popularity table of each user's segment, the one that routing would choose, then the global table.
+def popular_list(model: FittedModel, train: Interactions) -> Rows:
+    """The global popularity table as it serves (decayed where training chose so), then all others by their events."""
+    table, rest = _table(model, GLOBAL_KEY), popularity_order(train.item_counts())
+    return np.concatenate([table, rest[~np.isin(rest, table)]])
 
-    `users`: a row of features for every user of `known`, in code order.
+
+def segment_popularity_ranker(model: FittedModel, users: pl.DataFrame, split: Split) -> OrderedListRanker:
+    """The popularity table of each user's segment, the one that routing would choose, then the list for everybody.
+
+    `users`: a row of features for every user of the split, in code order.
     """
     combinations, list_of = _segments(users, [name for name in model.schema.segment if name in users.columns])
-    everybody = _table(model, GLOBAL_KEY)
+    everybody = popular_list(model, split.train)
     keys = [_table_key(model, features) for features in combinations]
-    orders = [np.array(list(dict.fromkeys([*_table(model, key), *everybody])), np.int32) for key in keys]
-    return OrderedListRanker(orders, list_of, known)
+    tables = [_table(model, key) for key in keys]
+    orders = [np.concatenate([table, everybody[~np.isin(everybody, table)]]) for table in tables]
+    return OrderedListRanker(orders, list_of, split.known)
 
 
 def _segments(users: pl.DataFrame, names: list[str]) -> tuple[list[dict[str, Any]], NDArray[np.integer]]:
@@ -125,13 +132,17 @@ def _table(model: FittedModel, key: str) -> Rows:
     return np.empty(0, np.int32) if found is None else found[0]
 
 
+Encode = Callable[[NDArray[np.integer]], Floats]
+"""User codes [B] → query vectors [B, d]."""
+
+
 class VectorRanker:
     """A model of the index: encode users, search item vectors exactly.
 
     `encode` users [B] → queries [B, d]; `vectors` [n_items, d].
     """
 
-    def __init__(self, encode: Callable[[NDArray[np.integer]], Floats], vectors: Floats, known: Interactions) -> None:
+    def __init__(self, encode: Encode, vectors: Floats, known: Interactions) -> None:
         self._encode, self._index, self._known = encode, ExactIndex({"model": vectors}), known
 
     def rank(self, users: NDArray[np.integer], k: int) -> Rows:
@@ -146,24 +157,37 @@ class VectorRanker:
         return rows
 
 
-def two_tower_ranker(model: FittedModel, split: Split, features: Bag) -> VectorRanker:
-    """The user tower over the index. `features`: a bag of user slots for every user of the split."""
+def tower_encoder(model: FittedModel, histories: Interactions, features: Bag) -> Encode:
+    """The user tower's forward pass, as it serves. `histories` in the item rows of `model`; `features`: a bag of user
+    slots for every user of them.
+    """
 
     def encode(users: NDArray[np.integer]) -> Floats:
-        past = split.histories.take(users)
-        return encode_users(model.tower, model.items, past.items, past.weights, past.offsets, features.take(users))
+        past = histories.take(users)
+        bags = features.take(users)
+        return encode_users(model.tower, model.items, past.items, past.weights, past.offsets, bags)
 
-    return VectorRanker(encode, model.items.two_tower, split.known)
+    return encode
+
+
+def als_encoder(als: AlsArrays, factors: Floats, histories: Interactions) -> Encode:
+    """ALS fold-in from the history, as it serves. `factors` [n_items, d]."""
+
+    def encode(users: NDArray[np.integer]) -> Floats:
+        past = histories.take(users)
+        return fold_in_many(als, factors, past.items, past.weights, past.offsets)
+
+    return encode
+
+
+def two_tower_ranker(model: FittedModel, split: Split, features: Bag) -> VectorRanker:
+    """The user tower over the index. `features`: a bag of user slots for every user of the split."""
+    return VectorRanker(tower_encoder(model, split.histories, features), model.items.two_tower, split.known)
 
 
 def als_ranker(als: AlsArrays, factors: Floats, split: Split) -> VectorRanker:
-    """ALS with every user folded in from their history, as serving does it. `factors` [n_items, d]."""
-
-    def encode(users: NDArray[np.integer]) -> Floats:
-        past = split.histories.take(users)
-        return fold_in_many(als, factors, past.items, past.weights, past.offsets)
-
-    return VectorRanker(encode, factors, split.known)
+    """ALS with every user folded in from their history. `factors` [n_items, d]."""
+    return VectorRanker(als_encoder(als, factors, split.histories), factors, split.known)
 
 
 class ItemKnnRanker:

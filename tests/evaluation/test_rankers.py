@@ -19,6 +19,7 @@ from evaluation.rankers import (
     OrderedListRanker,
     Ranker,
     als_ranker,
+    popularity_order,
     popularity_ranker,
     segment_popularity_ranker,
     top_k,
@@ -66,8 +67,8 @@ def build(name: str, model: FittedModel, split: Split, users_table: pl.DataFrame
     return {
         "two_tower": lambda: two_tower_ranker(model, split, features),
         "als": lambda: als_ranker(model.als, model.items.als, split),
-        "popularity": lambda: popularity_ranker(split.train.item_counts(), split.known),
-        "segment_popularity": lambda: segment_popularity_ranker(model, users_table, split.known),
+        "popularity": lambda: popularity_ranker(popularity_order(split.train.item_counts()), split.known),
+        "segment_popularity": lambda: segment_popularity_ranker(model, users_table, split),
         "item_knn": lambda: ItemKnnRanker(similarity, split),
     }[name]()
 
@@ -124,7 +125,7 @@ def test_als_ranks_by_the_serving_fold_in(model, split) -> None:
 
 def test_popularity_by_hand() -> None:
     known = Interactions.from_events(np.array([0, 0, 1]), np.array([3, 1, 2]), np.zeros(3, int), np.ones(3), 3, 5)
-    rows = popularity_ranker(np.array([0, 4, 9, 5, 0]), known).rank(np.array([1, 0, 2]), 3)
+    rows = popularity_ranker(popularity_order(np.array([0, 4, 9, 5, 0])), known).rank(np.array([1, 0, 2]), 3)
     assert rows.tolist() == [[3, 1, -1], [2, -1, -1], [2, 3, 1]]
 
 
@@ -134,13 +135,13 @@ def test_segments_get_the_table_that_routing_would_choose(user, key, model, spli
     table = model.popularity.get(GLOBAL_KEY if key == "global" else segment_key(["gender"], [key]))
     assert table is not None
     known = set(split.known.items[split.known.of(user)].tolist())
-    rows = segment_popularity_ranker(model, users_table, split.known).rank(np.array([user]), 5)
+    rows = segment_popularity_ranker(model, users_table, split).rank(np.array([user]), 5)
     assert rows[0].tolist() == [row for row in table[0].tolist() if row not in known][:5]
 
 
 def test_a_dataset_without_segments_falls_back_to_everybody(model, split) -> None:
     nothing = pl.DataFrame({"age": [1.0] * N_USERS})
-    rows = segment_popularity_ranker(model, nothing, split.known).rank(np.array([0]), 5)
+    rows = segment_popularity_ranker(model, nothing, split).rank(np.array([0]), 5)
     world = model.popularity.get(GLOBAL_KEY)
     assert world is not None
     assert rows[0].tolist() == world[0][:5].tolist()
