@@ -4,6 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# Trust the certificates that the machine trusts: behind a company's proxy, uv's own list knows no issuer.
+export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
 UV_VERSION=0.13.9 # resolves and links the whole set from its cache in seconds, where pip takes minutes
 groups=$(printf '%s,' "$@" | sed 's/,$//')
 
