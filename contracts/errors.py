@@ -129,6 +129,12 @@ class IndexUnavailable(TandemError):
     code = "index-unavailable"
 
 
+class ProfilesUnavailable(TandemError):
+    """The profile store cannot be read or written: not a profile store, of another version, or damaged."""
+
+    code = "profiles-unavailable"
+
+
 class RequestInvalid(TandemError):
     """A request cannot be understood; `field` names the part of it that is wrong."""
 
