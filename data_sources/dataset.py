@@ -7,7 +7,7 @@ numbers. Knows nothing of codes and arrays (`indexed`). The CLI, training_job, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,12 +92,16 @@ def write_dataset(
     Frames are held against the schema as files are: raises DatasetError for what `open_dataset` would refuse, and where
     `path` holds something that is no dataset; StorageFull where the disk is full.
     """
-    frames = {"events": events, "users": users, "items": items}
-    canonical = {name: conform_frame(frame, schema, name) for name, frame in frames.items() if frame is not None}
     with replace_folder(Path(path), is_dataset) as folder:
-        for name, frame in canonical.items():
-            frame.write_parquet(folder / f"{name}.parquet")
-        write_schema(folder, schema)
+        write_tables(folder, schema, {"events": events, "users": users, "items": items})
+
+
+def write_tables(folder: Path, schema: DatasetSchema, frames: Mapping[str, pl.DataFrame | None]) -> None:
+    """Write tables and schema into an empty folder, held against the schema; a None has no file."""
+    canonical = {name: conform_frame(frame, schema, name) for name, frame in frames.items() if frame is not None}
+    for name, frame in canonical.items():
+        frame.write_parquet(folder / f"{name}.parquet")
+    write_schema(folder, schema)
 
 
 def conform_frame(frame: pl.DataFrame, schema: DatasetSchema, name: str) -> pl.DataFrame:
