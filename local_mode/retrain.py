@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -27,7 +26,7 @@ from index_loader.publish import publish
 from stores.profiles import SqliteProfiles
 from stores.releases import LocalReleases, write_atomically
 from training_job.export import export
-from training_job.fit import fit
+from training_job.fit import Fitted, fit
 from training_job.gate import judge_candidate
 from training_job.settings import TrainingSettings
 
@@ -42,6 +41,7 @@ class Retrained:
     gate: GateReport
     publication: Publication | None
     """None where publishing was not asked for."""
+    fitted: Fitted
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by step."""
 
@@ -84,10 +84,15 @@ def retrain(
             current = store.current()
             serving = current.publication.release if current else None
             gate = judge_candidate(
-                fitted, store.open(serving) if serving else None, indexed, release=manifest.id, serving_release=serving
+                fitted,
+                store.open(serving) if serving else None,
+                indexed,
+                release=manifest.id,
+                serving_release=serving,
+                serving_model=current.publication.served_model if current else "two_tower",
             )
             _keep_report(store, gate)
-        done = Retrained(manifest, gate, None, clock.seconds)
+        done = Retrained(manifest, gate, None, fitted, clock.seconds)
         if publish_it:
             with clock("publish"):
                 done.publication = publish(store, manifest.id, gate, current.etag if current else None).publication
@@ -152,5 +157,3 @@ def _only_one(run: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-

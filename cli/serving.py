@@ -1,0 +1,88 @@
+"""`tandem recommend | serve`: ask the handler that is deployed, in this process or over HTTP.
+
+`cli/main.py` registers it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, out, table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command("recommend")(recommend)
+    app.command("serve")(serve)
+
+
+def recommend(
+    user_id: Annotated[str | None, typer.Option(help="Who asks; leave out for somebody unknown.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="Places of the slate.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="List the parts of each score.")] = False,
+    prefer_new: Annotated[bool, typer.Option("--prefer-new", help="Ask for new items.")] = False,
+    session: Annotated[list[str] | None, typer.Option(help="Item of this session, oldest first; repeatable.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonFlag = False,
+) -> None:
+    """Recommend to one user, through the very handler that is deployed.
+
+    Example: tandem recommend --user-id u_42 --top-k 10 --explain
+    """
+    body: dict[str, Any] = {"num_items": top_k, "explain": explain}
+    if user_id is not None:
+        body["user_id"] = user_id
+    if prefer_new:
+        body["prefer"] = "new"
+    if session:
+        body["session"] = {"history": [{"item_id": item} for item in session]}
+    from local_mode.asking import ask, titles
+
+    slate = ask(home, body)
+    names = titles(home, [item["item_id"] for item in slate["items"]]) if not as_json else {}
+    emit(as_json, slate, lambda: draw_slate(slate, user_id or "somebody unknown", names))
+
+
+def draw_slate(slate: dict[str, Any], who: str, names: dict[str, str]) -> None:
+    """A slate as a table, with the parts of each score where they were asked for."""
+    why = slate["why"]
+    parts = list(dict.fromkeys(part for item in slate["items"] for part in item.get("explain") or {}))
+    columns = ["", "item", "title", "score", *parts]
+    rows = [
+        [
+            str(place),
+            escape(item["item_id"]),
+            escape(names.get(item["item_id"], "")),
+            f"{item['score']:.4f}",
+            *(part_text((item.get("explain") or {}).get(part)) for part in parts),
+        ]
+        for place, item in enumerate(slate["items"], start=1)
+    ]
+    out.print(table(f"For {who}: route {why['route']}, model {why['model']}", columns, rows, right=3))
+    notes = [f"release {why['release']}", f"publication {why['publication']}"]
+    notes += [f"table {why['segment']}"] if why.get("segment") else []
+    notes += [f"degraded: {', '.join(why['degraded'])}"] if why["degraded"] else []
+    out.print(escape(", ".join(notes)), style="dim", highlight=False)
+
+
+def part_text(value: object) -> str:
+    """A part of a score as a person reads it."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "" if value is None else escape(str(value))
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 8080,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Answer HTTP on the loopback address with the handler that is deployed.
+
+    Example: tandem serve --port 8080
+    """
+    from local_mode.dev_server import serve as serve_http
+
+    serve_http(home, port)

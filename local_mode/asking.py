@@ -1,0 +1,55 @@
+"""Ask the deployed handler from this process: a request body in, the decoded answer out.
+
+Turns the body into the event that API Gateway's HTTP API would send (payload 2.0), so that a laptop takes the very
+path of production. The CLI and the demo call it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from contracts.errors import TandemError
+from lambda_user_tower.handler import handler
+from stores.releases import LocalReleases
+
+_PATIENCE_MS: Final = "2000"
+"""Budget of a request: the first one of a process opens the release, and nobody's page waits for it here."""
+
+
+def ask(home: Path, body: dict[str, Any]) -> dict[str, Any]:
+    """The handler's answer to a recommendation request. Raises TandemError with the code of its problem."""
+    os.environ |= {"TANDEM_HOME": str(home), "TANDEM_BUDGET_MS": _PATIENCE_MS, "TANDEM_LOG_LEVEL": "ERROR"}
+    response = handler(recommendation_event(body), None)
+    answer: dict[str, Any] = msgspec.json.decode(response["body"])
+    if response["statusCode"] != 200:
+        error = TandemError(answer.get("detail", answer["title"]))
+        error.code = answer["type"].rpartition(":")[2]
+        raise error
+    return answer
+
+
+def recommendation_event(body: dict[str, Any]) -> dict[str, Any]:
+    """A request as the HTTP API hands it over."""
+    path = "/v1/recommendations"
+    return {
+        "version": "2.0",
+        "routeKey": f"POST {path}",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json"},
+        "requestContext": {"http": {"method": "POST", "path": path}, "requestId": "local"},
+        "body": msgspec.json.encode(body).decode(),
+        "isBase64Encoded": False,
+    }
+
+
+def titles(home: Path, item_ids: list[str]) -> dict[str, str]:
+    """What the serving release calls some items; empty where it has no titles."""
+    store = LocalReleases(home)
+    model = store.open(store.serving().publication.release)
+    rows = model.items.ids.rows(item_ids)
+    return {item: model.titles[row] for item, row in zip(item_ids, rows, strict=True)} if model.titles else {}
