@@ -1,0 +1,141 @@
+"""Events → training examples, drawn anew every epoch by array operations alone.
+
+Where events have an order, an example is a moment in a user's past: the history before it and the next few items
+that were new to the user (a repeat teaches nothing, serving never repeats what was seen). Where they have none, an
+example is a user: a random part of their items as history, and all of them as targets. It knows rows and weights,
+not vectors; `loop.py` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.interactions import Interactions
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A batch of b users with h history events and t targets, as item rows of the catalogue."""
+
+    users: Ints
+    """[b] user codes."""
+    history: Ints
+    """[h] item rows."""
+    history_weights: NDArray[np.float32]
+    """[h] event weights."""
+    history_positions: Ints
+    """[h] 0 for the newest."""
+    history_lengths: Ints
+    """[b]"""
+    targets: Ints
+    """[t] item rows, distinct within a user."""
+    target_owners: Ints
+    """[t] which user of the batch."""
+    target_weights: NDArray[np.float32]
+    """[t]"""
+
+
+class Sampler(Protocol):
+    """Draws the examples of one epoch."""
+
+    examples_per_epoch: int
+
+    def epoch(self, random: np.random.Generator) -> Iterator[Examples]:
+        """Batches of one pass; the same generator state gives the same batches."""
+
+
+def ragged(starts: Ints, lengths: Ints) -> Ints:
+    """Concatenated ranges starts[i] : starts[i] + lengths[i]."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def first_touches(events: Interactions) -> NDArray[np.bool_]:
+    """Which events [n_events] are the first of their user with their item, and speak for it (weight above 0)."""
+    positive = events.weights > 0
+    keys = events.users.astype(np.int64) * events.n_items + events.items
+    keys[~positive] = -1
+    _, first = np.unique(keys, return_index=True)  # the index of the first occurrence, and events are oldest first
+    touched = np.zeros(len(events), np.bool_)
+    touched[first] = True
+    return touched & positive
+
+
+class NextItems:
+    """Moments in users' pasts: history → the next `window` new items, nearer ones weighing more."""
+
+    def __init__(self, events: Interactions, history_limit: int, window: int, batch: int) -> None:
+        self.events, self.limit, self.window, self.batch = events, history_limit, window, batch
+        kept_before = np.concatenate([[0], np.cumsum(touched := first_touches(events))])
+        self.moments = np.flatnonzero(touched)
+        self.moment_offsets = kept_before[events.offsets]
+        self.users = np.flatnonzero(np.diff(self.moment_offsets) > 0)
+        self.examples_per_epoch = len(self.users)
+
+    def epoch(self, random: np.random.Generator) -> Iterator[Examples]:
+        users = random.permutation(self.users)
+        counts = np.diff(self.moment_offsets)[users]
+        moments = self.moment_offsets[users] + (random.random(len(users)) * counts).astype(np.int64)
+        for start in range(0, len(users), self.batch):
+            span = slice(start, start + self.batch)
+            yield self._examples(users[span], moments[span])
+
+    def _examples(self, users: Ints, moments: Ints) -> Examples:
+        events = self.events
+        ends = self.moments[moments]
+        lengths = np.minimum(ends - events.offsets[users], self.limit)
+        past = ragged(ends - lengths, lengths)
+        n_targets = np.minimum(self.moment_offsets[users + 1] - moments, self.window)
+        steps = ragged(np.zeros_like(n_targets), n_targets)
+        future = self.moments[np.repeat(moments, n_targets) + steps]
+        return Examples(
+            users,
+            events.items[past].astype(np.int64),
+            events.weights[past],
+            np.repeat(ends, lengths) - 1 - past,
+            lengths,
+            events.items[future].astype(np.int64),
+            np.repeat(np.arange(len(users)), n_targets),
+            np.ldexp(events.weights[future], -steps),
+        )
+
+
+class MaskedSets:
+    """Users without order: a random part of their items → all of their items."""
+
+    def __init__(self, events: Interactions, history_limit: int, kept: float, batch: int) -> None:
+        self.pairs = events.select(first_touches(events))
+        self.limit, self.kept, self.batch = history_limit, kept, batch
+        self.users = np.flatnonzero(self.pairs.lengths > 0)
+        self.examples_per_epoch = len(self.users)
+
+    def epoch(self, random: np.random.Generator) -> Iterator[Examples]:
+        users = random.permutation(self.users)
+        for start in range(0, len(users), self.batch):
+            yield self._examples(users[start : start + self.batch], random)
+
+    def _examples(self, users: Ints, random: np.random.Generator) -> Examples:
+        pairs = self.pairs
+        lengths = pairs.lengths[users]
+        events = ragged(pairs.offsets[users], lengths)
+        owners = np.repeat(np.arange(len(users)), lengths)
+        share = np.minimum(self.kept, self.limit / lengths)
+        seen = random.random(len(events), dtype=np.float32) < share[owners]
+        items, weights = pairs.items[events].astype(np.int64), pairs.weights[events]
+        return Examples(
+            users,
+            items[seen],
+            weights[seen],
+            np.zeros(int(seen.sum()), np.int64),
+            np.bincount(owners[seen], minlength=len(users)),
+            items,
+            owners,
+            weights * (lengths**-0.5)[owners].astype(np.float32),
+        )

@@ -1,0 +1,76 @@
+"""TF-IDF over attributes and text: each item's nearest hot items.
+
+How an item that nobody has touched is reached (decision 6), and what "similar" shows. Bags of slots become TF-IDF
+rows by scikit-learn; cosines are sparse products, block by block, so memory is bounded for any catalogue. A slot that
+half the catalogue carries tells items apart from nobody but costs most of the work, so in large catalogues each slot
+keeps only its most popular items. It knows nothing of towers; `fit.py` calls it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfTransformer
+
+from contracts.feature_encoder import Bag
+from contracts.fitted import ContentArrays
+
+NEIGHBOURS = 20
+"""Enough to fill a slate through one cold item, few enough for 160 bytes an item."""
+WORK_BUDGET = 2_000_000_000
+"""Multiplications of all cosines: about 20 seconds of one core."""
+SHORTEST_CHAMPIONS = 50
+"""Items that a slot keeps at least: two and a half slates of neighbours."""
+BLOCK_FLOATS = 16_000_000
+"""Similarities held at once (64 MB of values)."""
+
+
+def fit_content(bag: Bag, n_slots: int, events: NDArray[np.integer], hot_threshold: int) -> ContentArrays:
+    """Neighbours among items with at least `hot_threshold` events (all with any, where none has as many)."""
+    n = len(bag)
+    counts = sp.csr_matrix((bag.weights, bag.slots, bag.offsets), shape=(n, n_slots))
+    if n_slots == 0 or counts.nnz == 0:
+        return ContentArrays(np.ones(n_slots, np.float32), np.full((n, 0), -1, np.int32), np.zeros((n, 0), np.float32))
+    transformer = TfidfTransformer(norm="l2").fit(counts)
+    rows = transformer.transform(counts).astype(np.float32).tocsr()
+    hot = np.flatnonzero(events >= hot_threshold)
+    if len(hot) < 2:
+        hot = np.flatnonzero(events > 0)
+    hot = hot[np.argsort(-events[hot], kind="stable")]
+    neighbours, similarities = _nearest(rows, hot, min(NEIGHBOURS, len(hot)))
+    return ContentArrays(transformer.idf_.astype(np.float32), neighbours, similarities)
+
+
+def _nearest(rows: sp.csr_matrix, hot: NDArray[np.int64], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Best `k` of the hot items for every row, itself left out; `hot` by falling popularity."""
+    n = rows.shape[0]
+    neighbours, similarities = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+    champions = _champions(rows[hot], WORK_BUDGET // max(rows.nnz, 1)).T.tocsr()
+    block = max(1, BLOCK_FLOATS // max(len(hot), 1))
+    for start in range(0, n, block):
+        scores = (rows[start : start + block] @ champions).toarray()
+        here = np.arange(start, min(start + block, n))
+        place = np.full(n, -1)
+        place[hot] = np.arange(len(hot))
+        itself = place[here] >= 0
+        scores[itself, place[here[itself]]] = 0
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        values = np.take_along_axis(scores, best, axis=1)
+        similarities[here] = values
+        neighbours[here] = np.where(values > 0, hot[best], -1)
+    return neighbours, similarities
+
+
+def _champions(hot_rows: sp.csr_matrix, longest: int) -> sp.csr_matrix:
+    """Each slot's most popular `longest` items only (rows come by falling popularity)."""
+    by_slot = hot_rows.tocsc()
+    by_slot.sort_indices()
+    lengths = np.diff(by_slot.indptr)
+    longest = max(longest, SHORTEST_CHAMPIONS)
+    if lengths.max(initial=0) <= longest:
+        return hot_rows
+    rank = np.arange(by_slot.nnz) - np.repeat(by_slot.indptr[:-1], lengths)
+    by_slot.data[rank >= longest] = 0
+    by_slot.eliminate_zeros()
+    return by_slot.tocsr()

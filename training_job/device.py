@@ -1,0 +1,53 @@
+"""Where torch runs: device, threads, and the deterministic mode, set for a training and put back after it.
+
+Torch keeps these in the process; a caller's process is not ours to leave changed. `fit.py` enters it.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from contracts.errors import SettingsInvalid
+from training_job.settings import TrainingSettings
+
+
+class TorchRuntime:
+    """Context in which torch obeys the settings of a training."""
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.deterministic = settings.deterministic
+        self.device = _device(settings.device)
+        self.threads = 1 if settings.deterministic else settings.threads or torch.get_num_threads()
+
+    def __enter__(self) -> TorchRuntime:
+        self._before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+        torch.set_num_threads(self.threads)
+        # numpy's products here are small, and beside torch's threads OpenBLAS's would only fight for the same cores
+        self._blas = threadpool_limits(1, "blas")
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is only repeatable with fixed buffers
+            torch.use_deterministic_algorithms(True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        threads, deterministic = self._before
+        self._blas.restore_original_limits()
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def _device(name: str) -> torch.device:
+    """A GPU if there is one and it was not declined. Raises SettingsInvalid for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise SettingsInvalid(f"device {name!r} is none of auto, cpu, cuda.", fix="Use auto.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsInvalid("device cuda was asked for, and torch sees no GPU.", fix="Use auto or cpu.")
+    return torch.device(name)

@@ -1,0 +1,224 @@
+"""Events → FittedModel: the whole of training in reading order.
+
+Hold out the slice, fit the vocabularies, ALS, popularity and TF-IDF, train the towers against the tuning half, and
+assemble what serves. The command line, the nightly run, SageMaker and the evaluation call `fit`; it writes no file
+but its checkpoints.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from contracts.errors import NotEnoughData
+from contracts.fitted import FittedModel, check_shapes
+from contracts.interactions import Interactions
+from data_sources.indexed import IndexedDataset
+from training_job.als import FittedAls, fit_als
+from training_job.assemble import Facts, assemble
+from training_job.baselines import als_scorer, choose_alpha, choose_half_life
+from training_job.batches import MaskedSets, NextItems, Sampler
+from training_job.checkpoints import Checkpoints
+from training_job.device import TorchRuntime
+from training_job.loop import Progress, Standing, Trainer, silent
+from training_job.recipe import Recipe, derive_recipe
+from training_job.settings import TrainingSettings
+from training_job.step import Stepper, TrainingData
+from training_job.svd_start import spectral_start
+from training_job.towers import fresh_towers
+from training_job.validation import Validation, hold_out, mean_ndcg, tuning_users
+from training_job.vocabulary import MIN_CATEGORY_USERS, encode_table, fit_encoder
+from training_job.warm_start import can_continue, continue_from
+
+CHECKPOINT_FORMAT: Final = 1
+"""Part of a checkpoint's fingerprint: one of another code is not resumed."""
+LIBRARIES: Final = ("torch", "implicit", "scikit-learn", "scipy", "numpy", "polars")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training leaves."""
+
+    model: FittedModel
+    report: dict[str, Any]
+    """JSON values: seed, effort, derived numbers, counts, seconds, versions, `validation`: model → metric → value."""
+    validation: Validation
+    """The held-out slice; its `judging` half has not been looked at."""
+
+
+def fit(
+    indexed: IndexedDataset,
+    interactions: Interactions,
+    settings: TrainingSettings,
+    *,
+    progress: Progress | None = None,
+    checkpoints: Path | None = None,
+    warm_start: FittedModel | None = None,
+) -> Fitted:
+    """Train on `interactions`: all events of `indexed`, or the part of them that an evaluation may show.
+
+    `checkpoints` is the folder to resume from and to write to; `warm_start` the release to continue from.
+    Raises NotEnoughData, TrainingDiverged, StorageFull, SettingsInvalid (a device that is not there).
+    """
+    _check_enough(interactions)
+    with TorchRuntime(settings) as runtime:
+        return _Fit(indexed, interactions, settings, runtime, progress or silent).run(checkpoints, warm_start)
+
+
+def _check_enough(interactions: Interactions) -> None:
+    users = int(np.count_nonzero(interactions.lengths))
+    items = int(np.count_nonzero(interactions.item_counts()))
+    if users < 2 or items < 2:
+        raise NotEnoughData(
+            f"{len(interactions)} events of {users} users with {items} items: nothing to compare.",
+            fix="Give events of at least two users with at least two items.",
+        )
+
+
+class _Fit:
+    """One training, stage by stage."""
+
+    def __init__(
+        self,
+        indexed: IndexedDataset,
+        interactions: Interactions,
+        settings: TrainingSettings,
+        runtime: TorchRuntime,
+        progress: Progress,
+    ) -> None:
+        self.indexed, self.settings, self.runtime, self.progress = indexed, settings, runtime, progress
+        self.seconds: dict[str, float] = {}
+        self.random = np.random.default_rng(settings.seed)
+        with self._clock("encode", "holding out the validation slice, encoding features"):
+            self.validation = hold_out(interactions, indexed.schema, indexed.user_ids, settings.seed)
+            self.encoders = (
+                fit_encoder(indexed.schema.users, indexed.users, MIN_CATEGORY_USERS),
+                fit_encoder(indexed.schema.items, indexed.items),
+            )
+            self.data = TrainingData(
+                self.validation.train,
+                item_features=encode_table(self.encoders[1], indexed.items),
+                user_features=encode_table(self.encoders[0], indexed.users),
+            )
+            self.tuners = tuning_users(self.validation.tuning, self.random)
+        self.recipe = derive_recipe(indexed.schema.ordered, self.validation.train, settings.effort)
+
+    @contextmanager
+    def _clock(self, stage: str, text: str) -> Iterator[None]:
+        self.progress(0, 1, text)
+        begun = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - begun, 3)
+
+    def run(self, checkpoints: Path | None, warm_start: FittedModel | None) -> Fitted:
+        """All stages after the data is encoded."""
+        with self._clock("als", "fitting ALS"):
+            als, alpha_score = self._als()
+        with self._clock("popularity", "choosing the half-life of popularity"):
+            half_life, popularity_score = choose_half_life(self.indexed.schema, self.validation, self.tuners)
+        with self._clock("start", "starting the towers"):
+            stepper, known = self._stepper(warm_start)
+        with self._clock("towers", "training the towers"):
+            standing = self._train(stepper, checkpoints, known)
+        with self._clock("assemble", "assembling the release"), torch.no_grad():
+            facts = Facts(self.indexed, self.encoders, self.validation, half_life, self.settings.seed)
+            model = assemble(stepper, als, facts)
+        check_shapes(model)
+        report = self._report(stepper.recipe, standing) | {
+            "alpha": als.fold_in.alpha,
+            "half_life_days": half_life,
+            "warm_start_items": known,
+            "validation": {
+                "two_tower": {"ndcg@20": standing.best_score},
+                "als": {"ndcg@20": alpha_score},
+                "popularity": {"ndcg@20": popularity_score},
+            },
+        }
+        return Fitted(model, report, self.validation)
+
+    def _als(self) -> tuple[FittedAls, float]:
+        seed, threads, dimensions = self.settings.seed, self.runtime.threads, self.recipe.dimensions
+        alpha = choose_alpha(self.validation, self.tuners, dimensions, seed, threads)
+        als = fit_als(self.validation.train, dimensions, alpha, seed=seed, threads=threads)
+        return als, mean_ndcg(als_scorer(als, self.validation.train), self.validation.tuning, self.tuners)
+
+    def _stepper(self, warm_start: FittedModel | None) -> tuple[Stepper, int]:
+        """Towers at their start, and how many items a warm start knew."""
+        recipe, device = self.recipe, self.runtime.device
+        start = spectral_start(self.data.events, recipe.dimensions, self.settings.seed)
+        slots = (self.encoders[1].n_slots, self.encoders[0].n_slots)
+        towers = fresh_towers(start, slots, (recipe.positions, recipe.hidden), self.random).to(device)
+        stepper = Stepper(towers, self.data, recipe, device)
+        if warm_start is None or not can_continue(warm_start, towers):
+            return stepper, 0
+        known = continue_from(warm_start, stepper, self.indexed.item_ids, self.encoders)
+        stepper.recipe = recipe.continued()
+        return stepper, known
+
+    def _train(self, stepper: Stepper, checkpoints: Path | None, known: int) -> Standing:
+        recipe, data = stepper.recipe, self.data
+        sampler: Sampler = (
+            NextItems(data.events, recipe.positions, recipe.window, recipe.users_per_batch)
+            if recipe.ordered
+            else MaskedSets(data.events, recipe.positions, recipe.kept, recipe.users_per_batch)
+        )
+        trainer = Trainer(stepper, sampler, self._tuning_score(stepper), self.random)
+        kept = Checkpoints(checkpoints, self._fingerprint(known)) if checkpoints else None
+        return trainer.train(kept, self.settings.checkpoint_seconds, self.progress)
+
+    def _tuning_score(self, stepper: Stepper) -> Callable[[], float]:
+        """Tuning NDCG@20 of the towers as they are."""
+
+        @torch.no_grad()
+        def score() -> float:
+            vectors = stepper.catalogue()
+
+            def scores(users: NDArray[np.int32]) -> Tensor:
+                return stepper.queries(self.validation.train, users, vectors) @ vectors.T
+
+            return mean_ndcg(scores, self.validation.tuning, self.tuners)
+
+        return score
+
+    def _fingerprint(self, known: int) -> str:
+        """What a checkpoint must have been made of to be resumed: these events, features, settings and start."""
+        events, settings = self.data.events, asdict(self.settings) | {"checkpoint_seconds": 0}
+        seen = sha256(f"{CHECKPOINT_FORMAT} {settings} {self.recipe} {known}".encode())
+        for bag in (self.data.item_features, self.data.user_features):
+            seen.update(bag.slots.tobytes())
+        for array in (events.items, events.times, events.weights, events.offsets):
+            seen.update(np.ascontiguousarray(array).data)
+        return seen.hexdigest()
+
+    def _report(self, recipe: Recipe, standing: Standing) -> dict[str, Any]:
+        train = self.validation.train
+        return {
+            "seed": self.settings.seed,
+            "effort": str(self.settings.effort),
+            "deterministic": self.settings.deterministic,
+            "device": str(self.runtime.device),
+            "recipe": asdict(recipe),
+            "counts": {
+                "users": int(np.count_nonzero(train.lengths)),
+                "items": int(np.count_nonzero(train.item_counts())),
+                "events": len(train),
+                "tuning_users": len(self.tuners),
+                "examples": standing.examples,
+                "positives": standing.positives,
+            },
+            "rounds": {"scores": standing.scores, "losses": standing.losses, "best_epoch": standing.best_epoch},
+            "recovered_from_divergence": standing.recovered,
+            "seconds": self.seconds,
+            "libraries": {name: version(name) for name in LIBRARIES},
+        }

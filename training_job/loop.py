@@ -1,0 +1,219 @@
+"""Rounds of training: pass over the examples, look at the tuning slice, keep the best, stop when it stops helping.
+
+A round is a few epochs; at its end the state is good (finite), scored, and, if enough time has passed, on disk. A
+loss that is no longer finite goes back to the best state at a lower rate, once. All randomness comes from one
+generator whose state is part of a checkpoint, so a resumed training takes the same steps as one that was never
+stopped. It knows no files and no features; `fit.py` calls it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contracts.errors import TrainingDiverged
+from training_job.batches import Sampler
+from training_job.checkpoints import Checkpoints, State
+from training_job.recipe import Recipe
+from training_job.step import Stepper
+
+PATIENCE: Final = 4
+"""Rounds without a better score before stopping: a quarter of a training, several times the noise of one score."""
+RECOVERY_RATE: Final = 0.3
+"""Learning rate after a divergence, relative: low enough to pass what blew up, high enough to still learn."""
+LAST_RATE: Final = 0.02
+"""The rate falls in a straight line to this part of its start: the last steps settle instead of wandering."""
+FINITE_CHECK_STEPS: Final = 50
+"""Steps between looks at the loss: looking waits for the device."""
+
+
+class Progress(Protocol):
+    """Told how far a training is, in steps."""
+
+    def __call__(self, done: int, total: int, text: str) -> None: ...
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """A progress bar for nobody."""
+
+
+@dataclass
+class Standing:
+    """Where a training stands; JSON values only."""
+
+    epoch: int = 0
+    best_score: float = -1.0
+    best_epoch: int = 0
+    rounds_since_best: int = 0
+    recovered: bool = False
+    scores: list[float] = field(default_factory=list)
+    """Tuning score of each round."""
+    losses: list[float] = field(default_factory=list)
+    """Mean loss of each round."""
+    examples: int = 0
+    positives: int = 0
+
+
+class _NotFinite(Exception):
+    """The loss of a round stopped being a number."""
+
+
+class Trainer:
+    """Trains the towers of a Stepper in place."""
+
+    def __init__(
+        self, stepper: Stepper, sampler: Sampler, score: Callable[[], float], random: np.random.Generator
+    ) -> None:
+        self.stepper, self.sampler, self.score, self.random = stepper, sampler, score, random
+        self.standing = Standing()
+        self._best = self._values()
+
+    def train(self, checkpoints: Checkpoints | None, least_seconds: float, progress: Progress) -> Standing:
+        """Train to the end of the recipe or until nothing improves; the towers end at their best.
+
+        Raises TrainingDiverged where the loss is not finite for the second time.
+        """
+        recipe = self.stepper.recipe
+        if checkpoints is not None and (state := checkpoints.newest()) is not None:
+            self._restore(state)
+        saved = time.monotonic()
+        while self.standing.epoch < recipe.epochs and self.standing.rounds_since_best < PATIENCE:
+            try:
+                self._round(recipe, progress)
+            except _NotFinite:
+                self._recover()
+            if checkpoints is not None and time.monotonic() - saved >= least_seconds:
+                checkpoints.save(self.standing.epoch, self._state())
+                saved = time.monotonic()
+        self._load_values(self._best)
+        return self.standing
+
+    def _round(self, recipe: Recipe, progress: Progress) -> None:
+        """Some epochs and a look at the tuning slice."""
+        standing = self.standing
+        length = min(max(1, round(recipe.epochs / recipe.rounds)), recipe.epochs - standing.epoch)
+        loss = sum(self._epoch(standing.epoch + number, recipe, progress) for number in range(length)) / length
+        standing.epoch += length
+        score = self.score()
+        standing.losses.append(loss)
+        standing.scores.append(score)
+        standing.rounds_since_best += 1
+        if score > standing.best_score:
+            standing.best_score, standing.best_epoch, standing.rounds_since_best = score, standing.epoch, 0
+            self._best = self._values()
+
+    def _epoch(self, epoch: int, recipe: Recipe, progress: Progress) -> float:
+        steps = -(-self.sampler.examples_per_epoch // recipe.users_per_batch)
+        total = steps * recipe.epochs
+        losses: list[Tensor] = []
+        for number, examples in enumerate(self.sampler.epoch(self.random)):
+            done = epoch * steps + number
+            losses.append(self.stepper(examples, self._rate(done / total), self.random))
+            self.standing.examples += len(examples.users)
+            self.standing.positives += len(examples.targets)
+            if number % FINITE_CHECK_STEPS == 0:
+                _check_finite(losses[-1])
+                progress(done, total, f"epoch {epoch + 1}/{recipe.epochs}, best NDCG@20 {self.standing.best_score:.4f}")
+        mean = torch.stack(losses).mean()
+        _check_finite(mean)
+        return float(mean)
+
+    def _rate(self, done: float) -> float:
+        rate = max(1 - done, LAST_RATE)
+        return rate * RECOVERY_RATE if self.standing.recovered else rate
+
+    def _recover(self) -> None:
+        """Back to the best state with fresh moments and a lower rate."""
+        if self.standing.recovered:
+            raise TrainingDiverged(
+                f"the loss is not finite in epoch {self.standing.epoch + 1}, also at {RECOVERY_RATE} of the rate.",
+                fix="Check the event weights and numeric features of the data set for absurd values.",
+            )
+        self.standing.recovered = True
+        self._load_values(self._best)
+        for tensor in self._moments().values():
+            tensor.zero_()
+
+    def _values(self) -> dict[str, Tensor]:
+        """A copy of every trained array."""
+        towers = self.stepper.towers
+        values = {name: table.values.clone() for name, table in towers.lazy.items()}
+        return values | {name: tensor.detach().clone() for name, tensor in towers.dense.items()}
+
+    def _load_values(self, values: dict[str, Tensor]) -> None:
+        towers = self.stepper.towers
+        with torch.no_grad():
+            for name, table in towers.lazy.items():
+                table.values.copy_(values[name])
+            for name, tensor in towers.dense.items():
+                tensor.copy_(values[name])
+
+    def _moments(self) -> dict[str, Tensor]:
+        """Every array of the optimisers by name; writing into them is writing into the optimisers."""
+        towers, optimiser = self.stepper.towers, self.stepper.dense_optimiser
+        moments = {
+            f"{name}.{part}": tensor
+            for name, table in towers.lazy.items()
+            for part, tensor in table.tensors().items()
+            if part != "values"
+        }
+        for name, tensor in towers.dense.items():
+            moments |= {f"{name}.{part}": moment for part, moment in optimiser.state.get(tensor, {}).items()}
+        return moments
+
+    def _state(self) -> State:
+        tensors = {f"now.{name}": tensor for name, tensor in self._values().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        tensors |= {f"moment.{name}": tensor for name, tensor in self._moments().items()}
+        random: dict[str, Any] = {"random": _json_integers(self.random.bit_generator.state)}
+        return State(tensors, vars(self.standing) | random)
+
+    def _restore(self, state: State) -> None:
+        counters = dict(state.counters)
+        self.random.bit_generator.state = _integers(counters.pop("random"))
+        self.standing = Standing(**counters)
+        parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "moment": {}}
+        for name, tensor in state.tensors.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = tensor
+        self._load_values(parts["now"])
+        self._best = {name: tensor.to(self.stepper.device) for name, tensor in parts["best"].items()}
+        self._restore_moments(parts["moment"])
+
+    def _restore_moments(self, moments: dict[str, Tensor]) -> None:
+        towers, optimiser = self.stepper.towers, self.stepper.dense_optimiser
+        for name, table in towers.lazy.items():
+            for part, tensor in table.tensors().items():
+                if part != "values":
+                    tensor.copy_(moments[f"{name}.{part}"])
+        for name, parameter in towers.dense.items():
+            parts = {key.split(".", 1)[1]: moment for key, moment in moments.items() if key.split(".", 1)[0] == name}
+            if parts:
+                optimiser.state[parameter] = {
+                    part: moment.reshape(()) if part == "step" else moment.to(parameter.device)
+                    for part, moment in parts.items()
+                }
+
+
+def _check_finite(loss: Tensor) -> None:
+    if not bool(torch.isfinite(loss)):
+        raise _NotFinite
+
+
+def _json_integers(state: Any) -> Any:
+    """A generator's state with its 128-bit integers as text: JSON readers stop at 64 bits."""
+    if isinstance(state, dict):
+        return {key: _json_integers(value) for key, value in state.items()}
+    return f"int:{state}" if isinstance(state, int) else state
+
+
+def _integers(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: _integers(value) for key, value in state.items()}
+    return int(state.removeprefix("int:")) if isinstance(state, str) and state.startswith("int:") else state

@@ -1,0 +1,212 @@
+"""One training step: examples → vectors → loss → moved rows.
+
+Everything between a batch of item rows and the new values of the tables: which rows the step needs, which of them
+compete, their vectors and lengths, the loss, and the updates. It knows no epochs, files or validation; `loop.py`
+calls it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from contracts.feature_encoder import Bag
+from contracts.interactions import Interactions
+from training_job.batches import Examples, ragged
+from training_job.lazy_adam import LazyTable
+from training_job.loss import Targets, log_inclusion, shared_softmax
+from training_job.recipe import Recipe
+from training_job.towers import Histories, TorchBag, Towers, bag_sums, item_vectors, user_vectors
+
+SHORTEST_NORM, LONGEST_NORM = 0.25, 4.0
+"""Bounds of an item's length: beyond a factor of four popularity would outvote any direction."""
+LOST_NORM = 1e-3
+"""Of an item of which nothing is known, relative: its score is zero to three digits."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the towers are trained on. n items, m users."""
+
+    events: Interactions
+    item_features: Bag
+    user_features: Bag
+
+    @property
+    def relative_popularity(self) -> NDArray[np.float64]:
+        """Events of an item over the mean [n]; one is added to both, so that a cold item has a place, too."""
+        counts = self.events.item_counts()
+        relative: NDArray[np.float64] = (counts + 1.0) / (counts.mean() + 1.0)
+        return relative
+
+
+def item_norms(data: TrainingData, power: float) -> NDArray[np.float32]:
+    """Length of each item vector [n]: popularity ^ power, clipped."""
+    return np.clip(data.relative_popularity**power, SHORTEST_NORM, LONGEST_NORM).astype(np.float32)
+
+
+def pooling_weights(data: TrainingData, recipe: Recipe) -> NDArray[np.float32]:
+    """Weight of each item in a history [n]: popularity ^ -pool_power, and its length undone."""
+    damped = data.relative_popularity**-recipe.pool_power
+    return (damped / item_norms(data, recipe.norm_power)).astype(np.float32)
+
+
+class Stepper:
+    """Towers in training on some data."""
+
+    def __init__(self, towers: Towers, data: TrainingData, recipe: Recipe, device: torch.device) -> None:
+        self.towers, self.data, self.recipe, self.device = towers, data, recipe, device
+        self.norms = self._tensor(item_norms(data, recipe.norm_power))
+        self.pool = pooling_weights(data, recipe)
+        self.log_q = self._log_q()
+        self.has_content = np.diff(data.item_features.offsets) > 0
+        self.has_events = data.events.item_counts() > 0
+        self.competing = np.flatnonzero(self.has_events)
+        self._place = np.zeros(len(self.pool), np.int64)
+        self._place[self.competing] = np.arange(len(self.competing))
+        trained = towers.dense if recipe.ordered else {k: v for k, v in towers.dense.items() if k != "positions"}
+        self.dense_optimiser = torch.optim.Adam([tensor.requires_grad_() for tensor in trained.values()])
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    @property
+    def cold_norm(self) -> float:
+        """Length of the vector of an item without events."""
+        counts = self.data.events.item_counts()
+        length = (1.0 / (counts.mean() + 1.0)) ** self.recipe.norm_power
+        return float(np.clip(length, SHORTEST_NORM, LONGEST_NORM))
+
+    def _log_q(self) -> NDArray[np.float32]:
+        """Correction of each item [n]: zero where nothing is sampled."""
+        events, recipe = self.data.events, self.recipe
+        if not recipe.negatives:
+            return np.zeros(events.n_items, np.float32)
+        # A set shows all events of its users; a moment shows `window` events of one.
+        per_batch = recipe.users_per_batch / max(int(np.count_nonzero(events.lengths)), 1)
+        if recipe.ordered:
+            per_batch *= recipe.window / max(float(events.lengths[events.lengths > 0].mean()), 1.0)
+        return log_inclusion(events.item_counts(), per_batch, recipe.negatives / max(len(self.competing), 1))
+
+    def __call__(self, examples: Examples, rate: float, random: np.random.Generator) -> Tensor:
+        """Move the towers by one batch, at `rate` times the recipe's learning rates; returns the mean loss."""
+        rows, n_candidates = self._rows(examples, random)
+        leaves: list[tuple[LazyTable, Tensor, Tensor]] = []
+        vectors = self._item_vectors(rows, random, leaves)
+        features = self._content(self.towers.user_slots, self.data.user_features, examples.users, leaves)
+        queries = user_vectors(self.towers.dense, self._histories(examples), vectors, features)
+        targets = Targets(
+            self._tensor(examples.target_owners),
+            self._tensor(self._places(examples.targets)),
+            self._tensor(examples.target_weights / examples.target_weights.sum()),
+        )
+        log_q = self._tensor(self.log_q[rows[:n_candidates]])
+        loss = shared_softmax(queries, vectors[:n_candidates], log_q, targets, self.recipe.temperature)
+        self._move(loss, leaves, rate)
+        return loss.detach()
+
+    def _rows(self, examples: Examples, random: np.random.Generator) -> tuple[NDArray[np.int64], int]:
+        """Distinct item rows that the step needs, and how many of them, from the first, compete.
+
+        Items without events do not compete: all that could be learned of them is that nobody took them yet, and
+        their content would pay for it.
+        """
+        if not self.recipe.negatives:
+            return self.competing, len(self.competing)
+        drawn = self.competing[random.integers(0, len(self.competing), self.recipe.negatives)]
+        candidates = np.unique(np.concatenate([examples.targets, drawn]))
+        rows = candidates
+        if self.recipe.ordered:  # a set's history is part of its targets, a moment's is not
+            rows = np.concatenate([candidates, np.setdiff1d(examples.history, candidates)])
+        self._place[rows] = np.arange(len(rows))
+        return rows, len(candidates)
+
+    def _places(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where item rows of the catalogue stand among the rows of this step."""
+        return self._place[items]
+
+    def _item_vectors(
+        self, rows: NDArray[np.int64], random: np.random.Generator, leaves: list[tuple[LazyTable, Tensor, Tensor]]
+    ) -> Tensor:
+        index = self._tensor(rows)
+        ids = self.towers.items.leaf(index)
+        leaves.append((self.towers.items, index, ids))
+        content = self._content(self.towers.item_slots, self.data.item_features, rows, leaves)
+        if content is None:
+            return item_vectors(ids, None, self.norms[index])
+        kept = (random.random(len(rows)) >= self.recipe.id_dropout) | ~self.has_content[rows]
+        return item_vectors(ids * self._tensor(kept.astype(np.float32)).unsqueeze(1), content, self.norms[index])
+
+    def _content(
+        self, table: LazyTable, bags: Bag, rows: NDArray[np.int64], leaves: list[tuple[LazyTable, Tensor, Tensor]]
+    ) -> Tensor | None:
+        """Summed slots [entities, d] of some entities, None where the side has no features at all."""
+        if len(table) == 0:
+            return None
+        bag = bags.take(rows)
+        slots, local = np.unique(bag.slots, return_inverse=True)
+        index = self._tensor(slots.astype(np.int64))
+        leaf = table.leaf(index)
+        leaves.append((table, index, leaf))
+        return bag_sums(leaf, TorchBag.of(bag, local, self.device))
+
+    def _histories(self, examples: Examples) -> Histories:
+        lengths = examples.history_lengths
+        return Histories(
+            self._tensor(self._places(examples.history)),
+            self._tensor(examples.history_weights * self.pool[examples.history]),
+            self._tensor(examples.history_positions),
+            self._tensor(np.repeat(np.arange(len(lengths)), lengths)),
+            self._tensor(np.concatenate([[0], np.cumsum(lengths)])),
+        )
+
+    def queries(self, events: Interactions, users: NDArray[np.integer], vectors: Tensor) -> Tensor:
+        """Query vectors [b, d] of users from their `events`, item `vectors` [n, d] given."""
+        lengths = np.minimum(events.lengths[users], self.recipe.positions)
+        ends = events.offsets[np.asarray(users) + 1]
+        past = ragged(ends - lengths, lengths)
+        items = events.items[past].astype(np.int64)
+        histories = Histories(
+            self._tensor(items),
+            self._tensor(events.weights[past] * self.pool[items]),
+            self._tensor(np.repeat(ends, lengths) - 1 - past),
+            self._tensor(np.repeat(np.arange(len(lengths)), lengths)),
+            self._tensor(np.concatenate([[0], np.cumsum(lengths)])),
+        )
+        features = None
+        if len(self.towers.user_slots):
+            bag = self.data.user_features.take(users)
+            features = bag_sums(self.towers.user_slots.values, TorchBag.of(bag, bag.slots, self.device))
+        return user_vectors(self.towers.dense, histories, vectors, features)
+
+    def _move(self, loss: Tensor, leaves: list[tuple[LazyTable, Tensor, Tensor]], rate: float) -> None:
+        self.dense_optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        for group in self.dense_optimiser.param_groups:
+            group["lr"] = self.recipe.dense_rate * rate
+        self.dense_optimiser.step()
+        with torch.no_grad():
+            for table, index, leaf in leaves:
+                if leaf.grad is not None:
+                    table.step(index, leaf.grad, self.recipe.table_rate * rate)
+
+    @torch.no_grad()
+    def catalogue(self) -> Tensor:
+        """Vectors of all items [n, d] as they are now.
+
+        An item without events has only its content. One without that, too, keeps its untrained direction at a length
+        at which it is found last but is no zero.
+        """
+        bag = self.data.item_features
+        lost = self._tensor(~self.has_events & ~self.has_content)
+        norms = torch.where(lost, self.norms * LOST_NORM, self.norms)
+        if not len(self.towers.item_slots):
+            return item_vectors(self.towers.items.values, None, norms)
+        content = bag_sums(self.towers.item_slots.values, TorchBag.of(bag, bag.slots, self.device))
+        kept = self._tensor(self.has_events | ~self.has_content).unsqueeze(1)
+        return item_vectors(self.towers.items.values * kept, content, norms)
