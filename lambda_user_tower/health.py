@@ -1,6 +1,6 @@
 """The health answer: what serves, how old it is, and in which versions the code reads what is stored.
 
-`handler.py` calls it for `GET /v1/health`; where nothing is published or nothing opens, it never gets that far and
+`edge.py` calls it for `GET /v1/health`; where nothing is published or nothing opens, it never gets that far and
 the answer is a problem with status 503.
 """
 

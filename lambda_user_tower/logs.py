@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from types import TracebackType
 from typing import Final
 
+from contracts.errors import ItemNotFound, MethodNotAllowed, RequestInvalid, RouteNotFound, TandemError
 from lambda_user_tower.settings import LEVELS
+
+_OURS: Final = 500
+"""Status from which a failure is ours and wakes somebody up."""
 
 _HASH_BYTES: Final = 8
 """64 bits: no collision to speak of among a hundred million users, short enough to read."""
@@ -39,6 +43,10 @@ class Log:
         if self.writes(level):
             sys.stderr.write(json.dumps({"level": level, "event": event, **fields}, default=str) + "\n")
 
+    def answered(self, status: int, facts: Mapping[str, object]) -> None:
+        """Write the line of a request."""
+        self.write("ERROR" if status >= _OURS else "INFO", "request", status=status, **facts)
+
     def pseudonym(self, user_id: str | None) -> str | None:
         """A user as the log knows them."""
         if user_id is None:
@@ -47,12 +55,17 @@ class Log:
         return blake2b(text, key=self._key, digest_size=_HASH_BYTES).hexdigest()
 
 
-def frames(error: BaseException) -> list[str]:
-    """Where an unexpected failure came from, innermost last: places, not values, since values may be a user's."""
-    return [f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" for frame in _walk(error.__traceback__)]
+def cause(error: Exception) -> dict[str, object]:
+    """What the log says of a failed request: codes and places, not values, since values may be a user's."""
+    if isinstance(error, RequestInvalid | RouteNotFound | ItemNotFound | MethodNotAllowed):
+        return {"problem": error.code}
+    if isinstance(error, TandemError):
+        return {"problem": error.code, "error": str(error)}
+    return {"problem": type(error).__name__, "frames": list(_frames(error.__traceback__))}
 
 
-def _walk(frame: TracebackType | None) -> Iterator[TracebackType]:
+def _frames(frame: TracebackType | None) -> Iterator[str]:
+    """Where an unexpected failure came from, innermost last."""
     while frame is not None:
-        yield frame
+        yield f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
         frame = frame.tb_next

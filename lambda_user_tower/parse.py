@@ -2,7 +2,7 @@
 
 msgspec checks types, bounds and unknown fields in one pass and allocates nothing by a number of the client's; what it
 does not see (a key given twice, which of many features is wrong) is looked for here, the latter only once something
-is wrong. Whether a filter or a feature exists in the release is not known here. `recommend.py` calls it.
+is wrong. Whether a filter or a feature exists in the release is not known here. `edge.py` calls it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import msgspec
 
 from contracts.errors import RequestInvalid
 from contracts.request import FeatureValue, FilterValue, PopularRequest, RecommendationRequest, SimilarRequest
-from lambda_user_tower.payload import form_decode, invalid, query_pairs
+from lambda_user_tower.payload import Call, form_decode, invalid, query_pairs, read_body
+from lambda_user_tower.routing import Endpoint
 
 Request = TypeVar("Request", RecommendationRequest, SimilarRequest, PopularRequest)
+AnyRequest = RecommendationRequest | SimilarRequest | PopularRequest
 Reader = Callable[[str, str], Any]
 """Name and encoded value of a query parameter → its value."""
 
@@ -27,6 +29,17 @@ _WHERE: Final = re.compile(r" - at `(?:key` in `)?\$(.*)`$", re.DOTALL)
 _UNKNOWN_OR_MISSING: Final = re.compile(r"unknown field `(.*)`|missing required field `(.*)`", re.DOTALL)
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 """Nine digits hold every bound and keep int() cheap, whatever is sent."""
+
+
+def parse_request(endpoint: Endpoint, identifier: str, call: Call) -> AnyRequest:
+    """What a call asks of an endpoint, with the id of its path. Raises RequestInvalid."""
+    if endpoint is Endpoint.RECOMMEND:
+        return parse_body(read_body(call.event))
+    if endpoint is Endpoint.SIMILAR:
+        return parse_similar(identifier, call.query)
+    if endpoint is Endpoint.POPULAR:
+        return parse_popular(call.query)
+    return parse_user(identifier, call.query)
 
 
 def parse_body(body: bytes) -> RecommendationRequest:

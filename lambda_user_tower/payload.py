@@ -3,7 +3,7 @@
 Every part of an event is checked before it is used, whatever its type. Percent-encoding is undone exactly once: an
 HTTP API hands `rawPath` over decoded already and `rawQueryString` as it came, a function URL hands both over as they
 came. Sizes are checked before anything is decoded or parsed. What the parts mean is `parse.py`'s business;
-`handler.py` calls it first.
+`edge.py` calls it first.
 """
 
 from __future__ import annotations

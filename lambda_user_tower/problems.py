@@ -1,7 +1,7 @@
 """Failures as HTTP: the one table from exception class to status, and RFC 9457 problem documents.
 
-A client's mistake is explained to the client. A failure of ours is named by its code and nothing else: paths, stack
-and values go to the log, under the request id that the problem carries. `handler.py` calls it.
+A client's mistake is explained to the client. A failure of ours is named by its code and nothing else: paths and
+places go to the log, under the request id that the problem carries. `edge.py` calls it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,16 @@ STATUS: Final[dict[type[TandemError], tuple[int, str]]] = {
 UNEXPECTED: Final = "internal-error"
 """Code of the problem that an exception without a name of ours becomes."""
 
+_OURS: Final = 500
+"""Status from which a failure is ours, and its details are for the log only."""
+
+_OF_OURS: Final = "The log has more under the request id that `instance` names."
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_NO_STORE: Final = {"cache-control": "no-store"}
+"""A slate is for one user at one moment."""
+
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A problem document (RFC 9457)."""
@@ -65,34 +75,26 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def problem_of(error: Exception, request_id: str) -> Problem:
     """The problem that an exception becomes."""
-    if not isinstance(error, TandemError):
-        return Problem(f"{TYPE_PREFIX}{UNEXPECTED}", *_reversed(STATUS[TandemError]), _OURS, request_id)
-    status, title = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
-    ours = status >= 500
-    return Problem(
-        type=f"{TYPE_PREFIX}{error.code}",
-        title=title,
-        status=status,
-        detail=_OURS if ours else printable(str(error)),
-        instance=request_id,
-        field=printable(getattr(error, "field", "")),
-    )
-
-
-_OURS: Final = "The log has more under the request id that `instance` names."
-
-
-def _reversed(row: tuple[int, str]) -> tuple[str, int]:
-    return row[1], row[0]
+    kinds = type(error).__mro__ if isinstance(error, TandemError) else (TandemError,)
+    status, title = next(STATUS[kind] for kind in kinds if kind in STATUS)
+    code = error.code if isinstance(error, TandemError) else UNEXPECTED
+    detail = _OF_OURS if status >= _OURS else printable(str(error))
+    return Problem(f"{TYPE_PREFIX}{code}", title, status, detail, request_id, printable(getattr(error, "field", "")))
 
 
 def problem_response(error: Exception, request_id: str) -> dict[str, Any]:
     """An exception as the response that API Gateway expects (payload 2.0)."""
     problem = problem_of(error, request_id)
-    headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store"}
+    headers = {"content-type": MEDIA_TYPE, **_NO_STORE}
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allowed)
-    return {"statusCode": problem.status, "headers": headers, "body": msgspec.json.encode(problem).decode()}
+    return {"statusCode": problem.status, "headers": headers, "body": _encode(problem).decode()}
+
+
+def ok_response(answer: msgspec.Struct) -> dict[str, Any]:
+    """An answer as the response that API Gateway expects."""
+    headers = {"content-type": "application/json", **_NO_STORE}
+    return {"statusCode": 200, "headers": headers, "body": _encode(answer).decode()}
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,7 @@
 """Which endpoint answers to a method and a path.
 
 An id is whatever stands between the fixed parts of its path, slashes included, for ids are opaque. It does not know
-what endpoints do; `handler.py` maps each to its answer and `docs/openapi.yaml` is held to this list.
+what endpoints do; `parse.py` and `edge.py` map each to its answer and `docs/openapi.yaml` is held to this list.
 """
 
 from __future__ import annotations

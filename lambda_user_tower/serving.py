@@ -3,7 +3,7 @@
 The first request opens `current`. Later ones look at the pointer now and then; a new publication is opened beside the
 one that serves, in a thread, and takes over in one assignment, so that no request waits for it or sees half of it. One
 that cannot be opened leaves the last good one serving, with a note. It does not know requests or slates; every answer
-of `handler.py` pins one `Served` from start to end.
+of `edge.py` pins one `Served` from start to end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from contracts.errors import NothingPublished, TandemError
 from contracts.fitted import FittedModel
 from contracts.release import Publication
 from lambda_user_tower.logs import Log
+from lambda_user_tower.settings import LambdaSettings
+from reranking.settings import RerankSettings
 from retrieval.opened import OpenModel, open_model
 from retrieval.settings import RetrievalSettings
 from stores.releases import Current
@@ -27,6 +29,9 @@ RETRY_SECONDS: Final = 60.0
 
 EARLIER_TRIED: Final = 3
 """Publications before `current` that a cold start falls back to: as many as a sweep keeps."""
+
+PUBLICATION_NOT_OPENED: Final = "publication_not_opened"
+"""What is published could not be opened: the last good publication serves."""
 
 _CANNOT_OPEN: Final = (TandemError, OSError, ValueError, MemoryError)
 """What opening files that are cut, altered, unreadable or too large raises."""
@@ -46,8 +51,9 @@ class Served:
 
     publication: Publication
     model: OpenModel
-    settings: RetrievalSettings
+    retrieval: RetrievalSettings
     """The process's, with the publication's model."""
+    rerank: RerankSettings
     etag: str | None
     """Of the pointer that named it; None where it serves in place of one that could not be opened."""
     degraded: tuple[str, ...] = ()
@@ -59,14 +65,13 @@ class Serving:
     def __init__(
         self,
         releases: PublishedReleases,
-        settings: RetrievalSettings,
-        check_seconds: float,
+        settings: LambdaSettings,
         log: Log,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens nothing yet. `clock` gives seconds and never goes back."""
         self._releases, self._settings, self._log = releases, settings, log
-        self._check_seconds, self._clock = check_seconds, clock
+        self._clock = clock
         self._served: Served | None = None
         self._next_check = 0.0
         self._failure: Exception | None = None
@@ -95,7 +100,7 @@ class Serving:
                 if self._failure is not None and not self._is_news(current):
                     raise self._failure.with_traceback(None)
                 self._served = self._first_that_opens(current)
-                self._next_check = self._clock() + self._check_seconds
+                self._next_check = self._clock() + self._settings.pointer_check_seconds
             return self._served
 
     def _first_that_opens(self, current: Current) -> Served:
@@ -103,10 +108,10 @@ class Serving:
         try:
             return self._open(current.publication, current.etag)
         except _CANNOT_OPEN as error:
-            note = self._note_failure(current, error)
+            self._note_failure(current, error)
             for earlier in self._earlier(current.publication):
                 try:
-                    return replace(self._open(earlier, None), degraded=(note,))
+                    return replace(self._open(earlier, None), degraded=(PUBLICATION_NOT_OPENED,))
                 except _CANNOT_OPEN as another:
                     self._log.write("ERROR", "publication-not-opened", publication=earlier.id, error=str(another))
             raise
@@ -124,7 +129,7 @@ class Serving:
             return  # another request is looking, or the next one is being opened
         handed_over = False  # to the thread, which then gives the lock back
         try:
-            self._next_check = self._clock() + self._check_seconds
+            self._next_check = self._clock() + self._settings.pointer_check_seconds
             current = self._pointer()
             if current is not None and self._is_news(current):
                 threading.Thread(target=self._open_next, args=(current,), daemon=True).start()
@@ -152,21 +157,19 @@ class Serving:
         try:
             self._served = self._open(current.publication, current.etag)
         except _CANNOT_OPEN as error:
-            note = self._note_failure(current, error)
+            self._note_failure(current, error)
             if self._served is not None:
-                self._served = replace(self._served, degraded=(note,))
+                self._served = replace(self._served, degraded=(PUBLICATION_NOT_OPENED,))
         finally:
             self._opening.release()
 
     def _open(self, publication: Publication, etag: str | None) -> Served:
         """Open and check a publication. Everything is loaded before anything of it serves."""
-        settings = replace(self._settings, served_model=publication.served_model)
-        model = open_model(self._releases.open(publication.release), settings.cold_item_events)
+        retrieval = replace(self._settings.retrieval, served_model=publication.served_model)
+        model = open_model(self._releases.open(publication.release), retrieval.cold_item_events)
         self._log.write("INFO", "publication-opened", publication=publication.id, release=publication.release)
-        return Served(publication, model, settings, etag)
+        return Served(publication, model, retrieval, self._settings.rerank, etag)
 
-    def _note_failure(self, current: Current, error: Exception) -> str:
+    def _note_failure(self, current: Current, error: Exception) -> None:
         self._failure, self._failed_etag, self._retry_at = error, current.etag, self._clock() + RETRY_SECONDS
         self._log.write("ERROR", "publication-not-opened", publication=current.publication.id, error=str(error))
-        code = error.code if isinstance(error, TandemError) else type(error).__name__
-        return f"publication {current.publication.id} could not be opened ({code}); an earlier one serves"

@@ -8,16 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import SettingsInvalid
+from reranking.settings import RerankSettings
+from retrieval.settings import RetrievalSettings
+
+LEVELS: Final = ("INFO", "WARNING", "ERROR")
+
+_READERS: Final[dict[str, Callable[[str], Any]]] = {
+    "home": Path,
+    "budget_ms": int,
+    "pointer_check_seconds": float,
+    "log_level": str,
+    "log_key": str,
+}
+"""Settings of the edge itself, each in the variable TANDEM_<NAME>."""
 
 
 @dataclass(frozen=True)
 class LambdaSettings:
-    """What the edge can be told."""
+    """What the edge can be told, and what it tells retrieval and re-ranking."""
 
     home: Path = Path(".tandem")
     """Folder of releases, publications, the pointer and the profiles."""
@@ -30,6 +43,9 @@ class LambdaSettings:
     log_key: str = ""
     """Secret under which user ids are hashed in logs; empty: a random one per process, so lines of different
     processes cannot be joined."""
+    retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
+    """Its `served_model` gives way to the publication's."""
+    rerank: RerankSettings = field(default_factory=RerankSettings)
 
     def __post_init__(self) -> None:
         if not 1 <= self.budget_ms <= 29_000:  # API Gateway hangs up after 30 s
@@ -45,25 +61,22 @@ class LambdaSettings:
     def from_env(cls, environment: Mapping[str, str] | None = None) -> LambdaSettings:
         """Read the variables that are set, defaults for the others. Raises SettingsInvalid, naming the variable."""
         environment = os.environ if environment is None else environment
-        given = {name: environment[variable] for name, variable in _VARIABLES.items() if variable in environment}
-        return cls(**{name: _convert(_VARIABLES[name], _READERS[name], text) for name, text in given.items()})
+        given = {name: environment[_variable(name)] for name in _READERS if _variable(name) in environment}
+        own = {name: _convert(_variable(name), _READERS[name], text) for name, text in given.items()}
+        try:
+            retrieval, rerank = RetrievalSettings.from_env(environment), RerankSettings.from_env(environment)
+        except ValueError as error:
+            raise SettingsInvalid(f"TANDEM_RETRIEVAL_* or TANDEM_RERANK_*: {error}.") from error
+        return cls(**own, retrieval=retrieval, rerank=rerank)
 
     def to_env(self) -> dict[str, str]:
         """The variables that `from_env` reads back equal."""
-        return {variable: str(getattr(self, name)) for name, variable in _VARIABLES.items()}
+        own = {_variable(name): str(getattr(self, name)) for name in _READERS}
+        return own | self.retrieval.to_env() | self.rerank.to_env()
 
 
-LEVELS: Final = ("INFO", "WARNING", "ERROR")
-
-_VARIABLES: Final = {field.name: f"TANDEM_{field.name.upper()}" for field in fields(LambdaSettings)}
-
-_READERS: Final[dict[str, Callable[[str], Any]]] = {
-    "home": Path,
-    "budget_ms": int,
-    "pointer_check_seconds": float,
-    "log_level": str,
-    "log_key": str,
-}
+def _variable(name: str) -> str:
+    return f"TANDEM_{name.upper()}"
 
 
 def _convert(variable: str, reader: Callable[[str], Any], text: str) -> Any:

@@ -1,0 +1,194 @@
+"""One request from start to end: profile, retrieval under a deadline, re-ranking, slate.
+
+Everything is served from the one publication that the request pinned. It finds and orders nothing itself, knows no
+HTTP, and stores nothing. `edge.py` calls it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from contracts.candidates import Candidates, Ranked, Source
+from contracts.deadline import Deadline
+from contracts.errors import ItemNotFound, ProfilesUnavailable, StateBusy, StorageFull
+from contracts.fitted import Rows
+from contracts.ids import IdTable
+from contracts.profile import Profile
+from contracts.request import PopularRequest, RecommendationRequest, SimilarRequest
+from contracts.schema import FeatureKind
+from contracts.segments import category_key, segment_label
+from contracts.slate import Slate, SlateItem, Why
+from lambda_user_tower.payload import invalid
+from lambda_user_tower.serving import Served
+from reranking.rerank import rerank
+from reranking.rules import SlateRules
+from retrieval.popular import popular_items
+from retrieval.recommend import find_candidates
+from retrieval.similar import similar_items
+from stores.profiles import Profiles
+
+PROFILE_UNAVAILABLE: Final = "profile_unavailable"
+"""The profile store did not answer: the user was served as a stranger, from what the request tells."""
+
+_NO_PROFILE: Final = (ProfilesUnavailable, StateBusy, StorageFull, OSError)
+
+_FITTING: Final[dict[FeatureKind, tuple[type, ...]]] = {
+    FeatureKind.CATEGORICAL: (str, int, float, bool),
+    FeatureKind.MULTI_CATEGORICAL: (str, list),
+    FeatureKind.NUMERIC: (int, float),
+    FeatureKind.TEXT: (str,),
+    FeatureKind.TIMESTAMP: (int, float),
+}
+"""What a user feature of each kind may be told as."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one request is answered from."""
+
+    served: Served
+    profiles: Callable[[], Profiles]
+    """Opens the profile store, or has it open."""
+    deadline: Deadline
+    now_seconds: int
+
+
+def answer(request: RecommendationRequest | SimilarRequest | PopularRequest, turn: Turn) -> Slate:
+    """The slate of any request."""
+    if isinstance(request, SimilarRequest):
+        return similar(request, turn)
+    if isinstance(request, PopularRequest):
+        return popular(request, turn)
+    return recommend(request, turn)
+
+
+def recommend(request: RecommendationRequest, turn: Turn) -> Slate:
+    """The slate of a recommendation request.
+
+    Raises RequestInvalid for what only the release can tell is wrong: a filter or the type of a feature.
+    """
+    served, model = turn.served, turn.served.model
+    if request.features:
+        check_features(request.features, model.fitted.schema.users)
+    profile, degraded = _profile(turn, request.user_id)
+    candidates = find_candidates(
+        model, model.index, profile, request, served.retrieval, turn.deadline, turn.now_seconds
+    )
+    rules = SlateRules(
+        request.num_items,
+        shown=_shown(model.items.ids, request, profile),
+        explain=request.explain,
+        deadline=turn.deadline,
+    )
+    ranked = rerank(candidates, model.items, rules, served.rerank, turn.now_seconds)
+    return _slate(served, candidates, ranked, (*degraded, *candidates.degraded, *ranked.degraded))
+
+
+def similar(request: SimilarRequest, turn: Turn) -> Slate:
+    """Items like an item, in the order of their likeness. Raises ItemNotFound."""
+    model = turn.served.model
+    row = model.items.ids.row(request.item_id)
+    if row < 0:
+        raise ItemNotFound("the release that serves has no item of that id.")
+    found = similar_items(model, row, request.num_items, turn.now_seconds)
+    return _slate(turn.served, found, _as_found(found, request.explain), found.degraded)
+
+
+def popular(request: PopularRequest, turn: Turn) -> Slate:
+    """A popularity table as it is. Raises RequestInvalid for a category or a segment that the release has not."""
+    model = turn.served.model
+    if request.category is not None:
+        if request.segment:
+            raise invalid("category", "it cannot be combined with a segment")
+        if model.fitted.popularity.get(category_key(request.category)) is None:
+            raise invalid("category", "the release that serves has no list of that category")
+    for name in request.segment:
+        if name not in model.fitted.schema.segment:
+            raise invalid(f"segment.{name}", "it is no feature of the segment")
+    found = popular_items(
+        model, request.num_items, turn.now_seconds, category=request.category, segment=request.segment
+    )
+    return _slate(turn.served, found, _as_found(found, request.explain), found.degraded)
+
+
+def check_features(features: Mapping[str, Any], kinds: Mapping[str, FeatureKind]) -> None:
+    """Raise RequestInvalid, naming the feature, where a value does not fit its kind; unknown features pass."""
+    for name, value in features.items():
+        kind = kinds.get(name)
+        if kind is None or value is None:
+            continue
+        fitting = _FITTING[kind]
+        if not isinstance(value, fitting) or (isinstance(value, bool) and bool not in fitting):
+            raise invalid(f"features.{name}", f"it is {kind}, a value of another type was given")
+
+
+def _profile(turn: Turn, user_id: str | None) -> tuple[Profile, tuple[str, ...]]:
+    """What is stored of a user, empty for a stranger, and what could not be done."""
+    if user_id is None:
+        return Profile(), ()
+    try:
+        return turn.profiles().get(user_id, turn.deadline), ()
+    except _NO_PROFILE:
+        return Profile(user_id=user_id), (PROFILE_UNAVAILABLE,)
+
+
+def _shown(ids: IdTable, request: RecommendationRequest, profile: Profile) -> Rows | None:
+    """Rows of the session, which the slate should not look like again."""
+    session = profile.session if request.session is None else request.session.history
+    if not session:
+        return None
+    rows = ids.rows(event.item_id for event in session)
+    return rows[rows >= 0]
+
+
+def _as_found(candidates: Candidates, explain: bool) -> Ranked:
+    """Candidates in the order in which they were found, as the slate."""
+    parts = dict(candidates.parts) if explain else {}
+    if explain and candidates.sources is not None:
+        parts["source"] = candidates.sources.astype(np.float32)
+    return Ranked(candidates.rows, candidates.scores, parts)
+
+
+def _slate(served: Served, candidates: Candidates, ranked: Ranked, degraded: tuple[str, ...]) -> Slate:
+    publication = served.publication
+    why = Why(
+        route=candidates.route,
+        model=candidates.model,
+        release=publication.release,
+        publication=publication.id,
+        degraded=[*served.degraded, *degraded],
+        segment=None if candidates.segment is None else segment_label(candidates.segment),
+    )
+    return Slate(recommendation_id(), _places(served.model.items.ids, ranked), why)
+
+
+def _places(ids: IdTable, ranked: Ranked) -> list[SlateItem]:
+    places = zip(map(ids.text, ranked.rows.tolist()), ranked.scores.tolist(), strict=True)
+    if not ranked.parts:
+        return [SlateItem(item_id, score) for item_id, score in places]
+    parts = {name: part.tolist() for name, part in ranked.parts.items()}
+    return [
+        SlateItem(item_id, score, _explained({name: part[place] for name, part in parts.items()}))
+        for place, (item_id, score) in enumerate(places)
+    ]
+
+
+def _explained(parts: dict[str, float]) -> dict[str, float | str | bool]:
+    """Parts as a person reads them: where an item came from by name, whether it was promoted as true or false."""
+    shown: dict[str, float | str | bool] = dict(parts)
+    if "source" in shown:
+        shown["source"] = Source(int(parts["source"])).name.lower()
+    if "promoted" in shown:
+        shown["promoted"] = bool(parts["promoted"])
+    return shown
+
+
+def recommendation_id() -> str:
+    """32 hexadecimal digits of its own: milliseconds first, so that ids sort by time, then 80 random bits."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
