@@ -18,8 +18,8 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_OVER_CAP: Final = np.float32(-1e6)
-"""Added to candidates of a full category: far below any score, far above those already taken."""
+_OVER_CAP: Final = np.float32(1e3)
+"""Taken from candidates of a full category: far more than any score, so that they come after all others."""
 
 Floats = NDArray[np.float32]
 Positions = NDArray[np.intp]
@@ -94,22 +94,21 @@ class MaximalMarginalRelevance:
         relevance, strictness = np.float32(self.relevance) * scores[pool], np.float32(1 - self.relevance)
         nearest = self._nearest_so_far(directions, chosen)
         before = _counts_of(self.categories[chosen], categories)
-        handicap = (
-            np.where(before >= self.cap, _OVER_CAP, np.float32(0)) if self.cap else np.zeros(len(pool), np.float32)
-        )
+        standing = relevance.copy()  # relevance less what keeps a candidate from being taken
+        if self.cap:
+            standing[before >= self.cap] -= _OVER_CAP
         picked: list[int] = []
         values: list[np.float32] = []
         for _ in range(min(k, len(pool))):
-            value = relevance - strictness * nearest
-            best = int(np.argmax(value + handicap))
+            best = int((standing - strictness * nearest).argmax())
             picked.append(best)
-            values.append(value[best])
+            values.append(relevance[best] - strictness * nearest[best])
             np.maximum(nearest, directions @ directions[best], out=nearest)
+            standing[best] = -np.inf
             if self.cap and categories[best] >= 0:
                 same = categories == categories[best]
                 before += same
-                handicap[same & (before >= self.cap)] = _OVER_CAP
-            handicap[picked] = -np.inf
+                standing[same & (before == self.cap)] -= _OVER_CAP
         return pool[picked], np.array(values, np.float32)
 
     def _nearest_so_far(self, directions: Floats, chosen: Positions) -> Floats:

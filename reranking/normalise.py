@@ -16,7 +16,7 @@ def to_unit_scale(scores: Floats) -> Floats:
     """Min-max scores [c] to [0, 1], keeping their gaps; equal scores are all 1. `scores` must be finite."""
     if not len(scores):
         return scores
-    low = scores.min()
-    spread = scores.max() - low
-    scaled: Floats = (scores - low) / spread if spread > 0 else np.ones(len(scores), np.float32)
-    return scaled
+    wide = scores.astype(np.float64)  # the spread of float32 extremes is no float32
+    low = wide.min()
+    spread = wide.max() - low
+    return ((wide - low) / spread).astype(np.float32) if spread > 0 else np.ones(len(scores), np.float32)

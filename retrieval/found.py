@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.candidates import Source
+from contracts.candidates import Candidates, Source
 from contracts.fitted import Floats, Rows
+from contracts.slate import Route
+
+_SOURCE: Final = "source"
 
 
 @dataclass(frozen=True)
@@ -23,43 +27,59 @@ class Found:
 
     rows: Rows
     scores: Floats
-    sources: NDArray[np.int8]
     parts: dict[str, Floats] = field(default_factory=dict)
-    """Name → [c]: what the scores were made of."""
+    """Name → [c]: what the scores were made of, and `source`. Empty unless the request asks for it: carrying them
+    along costs a fifth of a request."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, picked: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Found:
         """The picked ones, in that order."""
-        parts = {name: part[picked] for name, part in self.parts.items()}
-        return Found(self.rows[picked], self.scores[picked], self.sources[picked], parts)
+        return Found(self.rows[picked], self.scores[picked], {name: part[picked] for name, part in self.parts.items()})
 
     def best_first(self) -> Found:
-        return self.take(np.argsort(-self.scores, kind="stable"))
+        return self.take((-self.scores).argsort(kind="stable"))
 
-    @staticmethod
-    def of(rows: Rows, scores: Floats, source: Source, part: str) -> Found:
-        """What one way of looking found; its score is also the part called `part`."""
-        return Found(rows, scores, np.full(len(rows), source, np.int8), {part: scores})
+    def told(self, source: Source, **parts: Floats) -> Found:
+        """The same, with more parts: where it came from and what it scored there."""
+        here = {_SOURCE: np.full(len(self), source, np.float32)}
+        return Found(self.rows, self.scores, {**self.parts, **here, **parts})
+
+    def candidates(self, route: Route, model_name: str, segment: str | None = None) -> Candidates:
+        """As they leave retrieval."""
+        parts = dict(self.parts)
+        sources = parts.pop(_SOURCE, None)
+        return Candidates(
+            self.rows,
+            self.scores,
+            route,
+            model_name,
+            parts,
+            segment,
+            sources=None if sources is None else sources.astype(np.int8),
+        )
 
     @staticmethod
     def nothing() -> Found:
-        return Found(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.int8))
+        return Found(np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 def join(several: Sequence[Found]) -> Found:
     """One after the other; a row that occurs again is dropped, a part that one lacks is 0 there."""
-    rows = np.concatenate([found.rows for found in several])
+    joined = in_line(several)
+    first = np.unique(joined.rows, return_index=True)[1]
+    return joined if len(first) == len(joined) else joined.take(np.sort(first))
+
+
+def in_line(several: Sequence[Found]) -> Found:
+    """`join` for lists that are known to share no row."""
     names = {name: None for found in several for name in found.parts}
-    joined = Found(
-        rows,
+    return Found(
+        np.concatenate([found.rows for found in several]),
         np.concatenate([found.scores for found in several]),
-        np.concatenate([found.sources for found in several]),
         {name: np.concatenate([_part(found, name) for found in several]) for name in names},
     )
-    first = np.unique(rows, return_index=True)[1]
-    return joined if len(first) == len(rows) else joined.take(np.sort(first))
 
 
 def rank_scores(n: int) -> Floats:
@@ -69,7 +89,7 @@ def rank_scores(n: int) -> Floats:
 
 def on_ranks(found: Found) -> Found:
     """The same items scored by rank."""
-    return Found(found.rows, rank_scores(len(found)), found.sources, found.parts)
+    return Found(found.rows, rank_scores(len(found)), found.parts)
 
 
 def blend(model: Found, popular: Found, model_weight: float) -> Found:
@@ -82,11 +102,11 @@ def blend(model: Found, popular: Found, model_weight: float) -> Found:
     shares = np.zeros((2, len(rows)), np.float32)
     shares[0, of_model] = np.float32(model_weight) * rank_scores(len(model))
     shares[1, of_popular] = np.float32(1 - model_weight) * rank_scores(len(popular))
-    sources = np.empty((2, len(rows)), np.int8)
-    sources[0, of_model], sources[1, of_popular] = model.sources, popular.sources
-    parts = _spread(model, of_model, len(rows)) | _spread(popular, of_popular, len(rows))
-    from_popular = (shares[1] > shares[0]).astype(np.intp)
-    return Found(rows, shares.sum(0), sources[from_popular, np.arange(len(rows))], parts).best_first()
+    ours, theirs = _spread(model, of_model, len(rows)), _spread(popular, of_popular, len(rows))
+    parts = ours | theirs
+    if _SOURCE in ours and _SOURCE in theirs:
+        parts[_SOURCE] = np.where(shares[1] > shares[0], theirs[_SOURCE], ours[_SOURCE])
+    return Found(rows, shares.sum(0), parts).best_first()
 
 
 def _part(found: Found, name: str) -> Floats:

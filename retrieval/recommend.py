@@ -8,6 +8,8 @@ no HTTP and no stores but the vector index.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from contracts.candidates import Candidates
 from contracts.deadline import Deadline
 from contracts.profile import Profile
@@ -41,19 +43,12 @@ def find_candidates(
     visitor = meet(model.fitted, profile, request)
     mask = model.filters.mask(request.filters)
     eligible = model.servable.for_request(visitor.barred, mask, now_seconds)
-    ask = Ask(model, index, visitor, eligible, mask, settings, deadline, request.num_items, now_seconds)
+    ask = Ask(
+        model, index, visitor, eligible, mask, settings, deadline, request.num_items, now_seconds, request.explain
+    )
     route = choose_route(visitor, request, settings)
     found, model_name, segment = find(route, ask, request)
     if len(found) < ask.places:
         found = fill(model, eligible, found, ask.places)
-    return Candidates(
-        rows=found.rows,
-        scores=found.scores,
-        route=route,
-        model=model_name,
-        parts=found.parts,
-        segment=segment,
-        degraded=tuple(ask.degraded),
-        sources=found.sources,
-        unknown_items=visitor.unknown_items,
-    )
+    candidates = found.candidates(route, model_name, segment)
+    return replace(candidates, degraded=tuple(ask.degraded), unknown_items=visitor.unknown_items)

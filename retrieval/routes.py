@@ -58,7 +58,7 @@ def find(route: Route, ask: Ask, request: RecommendationRequest) -> Answer:
 
 
 def _unknown(ask: Ask) -> Answer:
-    key, found = popular_found(ask.model, [GLOBAL_KEY], ask.eligible, ask.pool)
+    key, found = popular_found(ask.model, [GLOBAL_KEY], ask.eligible, ask.pool, explain=ask.explain)
     return found, "popularity", key
 
 
@@ -80,7 +80,7 @@ def _model(ask: Ask) -> Answer:
 def _blended(ask: Ask, model_name: str) -> Answer:
     """Segment popularity, giving way to a model as history arrives."""
     keys = segment_keys(ask.model.fitted.schema.segment, ask.visitor.features)
-    key, popular = popular_found(ask.model, keys, ask.eligible, ask.pool)
+    key, popular = popular_found(ask.model, keys, ask.eligible, ask.pool, explain=ask.explain)
     weight = min(1.0, ask.visitor.events / ask.settings.cold_user_events)
     if model_name == "popularity" or not weight:
         return popular, "popularity", key
@@ -93,7 +93,7 @@ def _blended(ask: Ask, model_name: str) -> Answer:
 def _both_cold(ask: Ask, request: RecommendationRequest) -> Answer:
     categories = _wanted_categories(ask, request)
     names = [category_key(ask.model.fitted.categories[c]) for c in categories]
-    key, popular = popular_found(ask.model, [*names, GLOBAL_KEY], ask.eligible, ask.pool)
+    key, popular = popular_found(ask.model, [*names, GLOBAL_KEY], ask.eligible, ask.pool, explain=ask.explain)
     found = on_ranks(join([_new_items(ask, categories), popular]).take(slice(ask.pool)))
     return found, "popularity", key
 
@@ -108,7 +108,7 @@ def _wanted_categories(ask: Ask, request: RecommendationRequest) -> list[int]:
     if len(ask.visitor.rows):
         return _distinct(fitted.items.category[ask.visitor.rows[::-1]])
     keys = segment_keys(fitted.schema.segment, ask.visitor.features)
-    _, popular = popular_found(ask.model, keys, ask.eligible, ask.pool)
+    _, popular = popular_found(ask.model, keys, ask.eligible, ask.pool, explain=ask.explain)
     return _distinct(fitted.items.category[popular.rows])[:LEADING_CATEGORIES]
 
 
@@ -127,7 +127,8 @@ def _new_items(ask: Ask, categories: list[int]) -> Found:
     new = ask.eligible.of(rows) & ((published >= oldest) | (published == UNKNOWN_TIME))
     rows, published = rows[new], published[new]
     rows = rows[np.lexsort((-published, -items.events[rows]))]
-    return Found.of(rows, items.events[rows].astype(np.float32), Source.NEW, "events")
+    found = Found(rows, items.events[rows].astype(np.float32))
+    return found.told(Source.NEW) if ask.explain else found
 
 
 _FINDERS: Final[dict[Route, Callable[[Ask], Answer]]] = {

@@ -6,17 +6,21 @@ guessed from its attributes; there TF-IDF speaks alone and the vector only fills
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
-from contracts.candidates import Candidates, Source
+from contracts.candidates import Candidates, Degraded, Source
+from contracts.deadline import Deadline
+from contracts.errors import IndexUnavailable
 from contracts.fitted import Floats, Rows
 from contracts.slate import Route
 from retrieval.found import Found
 from retrieval.opened import OpenModel
 from retrieval.popular import fill
 from retrieval.user_tower import SHORTEST
+from stores.vector_index import VectorIndex
 
 CONTENT_WEIGHT: Final = 0.3
 """Share of TF-IDF for an item with events: what people do together says more than what is written on the box."""
@@ -28,14 +32,22 @@ OVER_FETCH: Final = 4
 """Rows fetched per place: eligibility drops some, and norms reorder the rest."""
 
 
-def similar_items(model: OpenModel, row: int, k: int, now_seconds: int) -> Candidates:
+def similar_items(
+    model: OpenModel,
+    row: int,
+    k: int,
+    now_seconds: int,
+    index: VectorIndex | None = None,
+    deadline: Deadline | None = None,
+) -> Candidates:
     """The k eligible items most like the item of `row`, best first, never itself, filled up from popularity.
 
-    Parts: `cosine` of the vectors, `content` of TF-IDF.
+    `index` is where the release is searched (`model.index` unless given). Parts: `cosine` of the vectors, `content` of
+    TF-IDF.
     """
     eligible = model.servable.for_request(np.array([row], np.int32), None, now_seconds)
     direction = _unit(model.items.two_tower[row])
-    near, _ = model.index.search("two_tower", direction, k * OVER_FETCH)
+    near, degraded = _near(model, index or model.index, direction, k * OVER_FETCH, deadline or Deadline.never())
     alike, similarities = _alike_by_content(model, row)
     rows = np.unique(np.concatenate([near, alike]))
     content = np.zeros(len(rows), np.float32)
@@ -43,12 +55,22 @@ def similar_items(model: OpenModel, row: int, k: int, now_seconds: int) -> Candi
     cosine = _unit(model.items.two_tower[rows]) @ direction
     weight = np.float32(COLD_CONTENT_WEIGHT if model.is_cold(row) else CONTENT_WEIGHT)
     by_content, by_vector = weight * content, (1 - weight) * cosine
-    sources = np.where(by_content > by_vector, Source.CONTENT, Source.MODEL).astype(np.int8)
-    found = Found(rows, by_content + by_vector, sources, {"cosine": cosine, "content": content})
+    source = np.where(by_content > by_vector, Source.CONTENT, Source.MODEL).astype(np.float32)
+    found = Found(rows, by_content + by_vector, {"cosine": cosine, "content": content, "source": source})
     found = found.take(eligible.of(rows)).best_first().take(slice(k))
     if len(found) < k:
         found = fill(model, eligible, found, k)
-    return Candidates(found.rows, found.scores, Route.SIMILAR, "two_tower", found.parts, sources=found.sources)
+    return replace(found.candidates(Route.SIMILAR, "two_tower"), degraded=degraded)
+
+
+def _near(
+    model: OpenModel, index: VectorIndex, direction: Floats, k: int, deadline: Deadline
+) -> tuple[Rows, tuple[str, ...]]:
+    """The best rows by inner product with a direction; from the embedded vectors where the index does not answer."""
+    try:
+        return index.search("two_tower", direction, k, None, deadline)[0], ()
+    except IndexUnavailable:
+        return model.index.search("two_tower", direction, k)[0], (Degraded.INDEX_UNAVAILABLE,)
 
 
 def _alike_by_content(model: OpenModel, row: int) -> tuple[Rows, Floats]:

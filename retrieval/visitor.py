@@ -36,7 +36,7 @@ class Visitor:
     session_rows: Rows
     """[session events] known items of the session, oldest first."""
     barred: Rows
-    """Rows not to serve again (seen or excluded), with repeats, -1 for unknown ids."""
+    """Rows not to serve, seen or excluded, each once; -1 for unknown ids."""
     unknown_items: int
     """Events skipped because the release does not know their item."""
 
@@ -53,9 +53,9 @@ def meet(model: FittedModel, profile: Profile, request: RecommendationRequest) -
         again = {event.item_id for event in session}
         history = [*(event for event in history if event.item_id not in again), *session]
     ids = model.items.ids
-    rows = ids.rows([event.item_id for event in history])
+    touched = [event.item_id for event in history]
+    rows = ids.rows(touched)
     weights = np.array([event.weight for event in history], np.float32)
-    seen = ids.rows([*profile.seen, *request.exclude_ids])
     known = rows >= 0
     unknown = len(rows) - int(np.count_nonzero(known))
     if unknown:
@@ -68,7 +68,7 @@ def meet(model: FittedModel, profile: Profile, request: RecommendationRequest) -
         features=_known_features(model, profile, request),
         anonymous=only_session and profile.user_id is None and request.user_id is None,
         session_rows=session_rows[session_rows >= 0],
-        barred=np.concatenate([rows, seen]),
+        barred=ids.rows({*touched, *profile.seen, *request.exclude_ids}),
         unknown_items=unknown,
     )
 

@@ -21,7 +21,10 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.int32]
 
 SAMPLE: Final = 20_000
-"""Scores that are looked at to guess a threshold: k-th best of a strided sample."""
+"""Most scores that are looked at to guess a threshold."""
+
+SAMPLE_SHARE: Final = 8
+"""In a small catalogue an eighth of the scores: partitioning them all would cost as much as the scan."""
 
 GATHER_BELOW: Final = 0.25
 """A mask that lets through a smaller share than this is scored row by row: gathering costs about 4 × scanning."""
@@ -49,7 +52,7 @@ class ExactIndex:
 
     def __init__(self, vectors: Mapping[str, Floats]) -> None:
         """`vectors`: model name → [n, d]."""
-        self._vectors = {name: np.asarray(matrix) for name, matrix in vectors.items()}
+        self.vectors = {name: np.asarray(matrix) for name, matrix in vectors.items()}
 
     def search(
         self,
@@ -60,7 +63,7 @@ class ExactIndex:
         deadline: Deadline | None = None,  # noqa: ARG002  # a scan cannot be interrupted; the protocol has it
     ) -> tuple[Rows, Floats]:
         """See `VectorIndex.search`. Equal scores are ordered by row; a NaN score is never returned."""
-        vectors = self._vectors[model_name]
+        vectors = self.vectors[model_name]
         if mask is None:
             scores = vectors @ query
             best = best_positions(scores, k)
@@ -83,7 +86,7 @@ class ExactIndex:
         `excluded`: rows [m] and offsets [B + 1] of what each query must not find (the layout of `Interactions`).
         Places that nothing fills are row -1, score -inf. Memory is bounded by BLOCK_SCORES, not by B.
         """
-        vectors = self._vectors[model_name]
+        vectors = self.vectors[model_name]
         rows = np.full((len(queries), k), -1, np.int32)
         found = np.full((len(queries), k), -np.inf, np.float32)
         block = max(1, BLOCK_SCORES // max(1, len(vectors)))
@@ -105,20 +108,23 @@ def best_positions(scores: Floats, k: int) -> NDArray[np.int64]:
     n = len(scores)
     passing = np.empty(0, np.int64)
     if 0 < k < n:
-        passing = np.flatnonzero(scores >= _guess(scores, k))
+        passing = (scores >= _guess(scores, k)).nonzero()[0]
     if len(passing) < k:
-        passing = np.flatnonzero(scores > -np.inf)
+        passing = (scores > -np.inf).nonzero()[0]
         if k < len(passing):
             kth = np.partition(scores[passing], len(passing) - k)[len(passing) - k]
-            passing = np.flatnonzero(scores >= kth)
-    return passing[np.argsort(-scores[passing], kind="stable")[:k]]
+            passing = (scores >= kth).nonzero()[0]
+    return passing[(-scores[passing]).argsort(kind="stable")[:k]]
 
 
 def _guess(scores: Floats, k: int) -> np.float32:
-    """A threshold that a little more than k scores should pass."""
-    sample = scores[:: max(1, len(scores) // SAMPLE)]
+    """A threshold that k scores pass almost surely, and not many more.
+
+    The rank that k has in a strided sample, plus three standard deviations of how many of the best the sample holds.
+    """
+    sample = scores[:: max(SAMPLE_SHARE, len(scores) // SAMPLE)]
     expected = k * len(sample) / len(scores)
-    rank = min(len(sample), int(expected + 2 * expected**0.5) + 1)
+    rank = min(len(sample), int(expected + 3 * expected**0.5) + 1)
     threshold: np.float32 = np.partition(sample, len(sample) - rank)[len(sample) - rank]
     return threshold
 
