@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from cli.console import JsonFlag, emit, out, progress_bar, say, table
+from data_sources.checks import Status
+from data_sources.doctor import Diagnosis, diagnose
 from data_sources.generator import DEFAULT_UNTIL, WorldSettings
 from data_sources.generator import generate as generate_world
 from data_sources.importers.imported import DEFAULT_MAX_REJECTED, ImportReport
 from data_sources.importers.lightgcn import import_lightgcn
 from data_sources.importers.movielens import import_movielens
 from data_sources.importers.sequences import import_sequences
+
+_PLACES_SHOWN = 3
 
 _DEFAULTS = WorldSettings()
 _DEFAULT_UNTIL = datetime.combine(DEFAULT_UNTIL, time())
@@ -37,12 +42,48 @@ MaxRejectedOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
+    app.command()(check)
     app.command()(generate)
     importing = typer.Typer(help="Import a public data set in its own format.", no_args_is_help=True)
     importing.command()(movielens)
     importing.command()(sequences)
     importing.command()(lightgcn)
     app.add_typer(importing, name="import")
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Folder with schema.toml and the tables.")],
+    everything: Annotated[bool, typer.Option("--all", help="Also list the checks that pass.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Examine a dataset: what is wrong, where, why it matters and how to mend it. Exit status 1 where a check fails.
+
+    Example: tandem check dataset
+    """
+    diagnosis = diagnose(dataset)
+    emit(as_json, diagnosis, lambda: _print_diagnosis(diagnosis, everything))
+    if not diagnosis.ok:
+        raise typer.Exit(1)
+
+
+_COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
+
+
+def _print_diagnosis(diagnosis: Diagnosis, everything: bool) -> None:
+    shown = [result for result in diagnosis.checks if everything or result.status is not Status.PASS]
+    for result in shown:
+        out.print(f"[{_COLOURS[result.status]}]{result.status}[/] [bold]{result.name}[/] {escape(result.found)}")
+        for place in result.where[:_PLACES_SHOWN]:
+            out.print(f"     where: {escape(str(place))}", highlight=False)
+        if len(result.where) > _PLACES_SHOWN:
+            out.print(f"     and {len(result.where) - _PLACES_SHOWN} more places", highlight=False)
+        if result.fix:
+            out.print(f"     why:   {escape(result.why)}", highlight=False)
+            out.print(f"     fix:   {escape(result.fix)}", highlight=False)
+    counts = ", ".join(f"{count} {status}" for status, count in diagnosis.counts.items())
+    out.print(
+        f"{diagnosis.events:,} events, {diagnosis.users:,} users, {diagnosis.items:,} items: {counts}", highlight=False
+    )
 
 
 def generate(

@@ -1,0 +1,243 @@
+"""Checks of events: enough of them, none twice, types that weigh something, nobody who drowns the rest.
+
+`doctor` runs them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from contracts.schema import DEFAULT_EVENT_TYPE
+from data_sources.checks import FEW, MANY, Check, Examined, Needs, Outcome, failed, listed, passed, share, warned
+from data_sources.findings import FindingKind
+from data_sources.reading import ID_OF
+
+_FEWEST_EVENTS: Final = 10
+_COMFORTABLE_EVENTS: Final = 1_000
+"""Under the first nothing can be held out; under the second no metric tells two models apart."""
+
+_WARM: Final = 5
+"""Events from which a user or an item is warm: the default threshold of routing."""
+_WARM_SHARE: Final = 0.1
+
+_USER_SHARE: Final = 0.05
+_ITEM_SHARE: Final = 0.2
+_TIMES_EVEN: Final = 10
+"""Absurd is a share over these that is also this many times the even one (in a tiny set everybody's share is large)."""
+
+
+def _enough(examined: Examined) -> Outcome:
+    events, users, items = len(examined.events.frame), len(examined.per_user), len(examined.per_item)
+    found = f"{events:,} events of {users:,} users on {items:,} items"
+    if events < _FEWEST_EVENTS or users < 2 or items < 2:
+        return failed(f"only {found}")
+    return warned(f"only {found}") if events < _COMFORTABLE_EVENTS else passed(found)
+
+
+def _warm(examined: Examined, side: str) -> Outcome:
+    counts = examined.per(side)["n"]
+    warm = int((counts >= _WARM).sum())
+    found = f"{share(warm, len(counts))} {side} with events have at least {_WARM}"
+    return warned(found) if warm < _WARM_SHARE * len(counts) else passed(found)
+
+
+def _users_warm(examined: Examined) -> Outcome:
+    return _warm(examined, "users")
+
+
+def _items_warm(examined: Examined) -> Outcome:
+    return _warm(examined, "items")
+
+
+def _duplicated(examined: Examined) -> Outcome:
+    """Rows that equal another in all that tells events apart; without time, in user and item."""
+    frame = examined.events.frame
+    keys = [c for c in ("user_id", "item_id", "event_type", "timestamp", "value", "split") if c in frame.columns]
+    extra = ~frame.select(keys).hash_rows().is_first_distinct()
+    count = int(extra.sum())
+    if not count:
+        return passed("no event is there twice")
+    found = f"{share(count, len(frame))} events repeat an earlier one exactly"
+    return warned(found, [examined.events.place("user_id", extra)])
+
+
+def _event_ids(examined: Examined) -> Outcome:
+    frame = examined.events.frame
+    if "event_id" not in frame.columns:
+        return passed("there is no column event_id")
+    repeated = ~frame["event_id"].is_first_distinct() & frame["event_id"].is_not_null()
+    count = int(repeated.sum())
+    if not count:
+        return passed("every event_id is there once")
+    found = f"{share(count, len(frame))} events carry the event_id of an earlier one"
+    places = [examined.events.place("event_id", repeated)]
+    return failed(found, places) if count > FEW * len(frame) else warned(found, places)
+
+
+def _types(examined: Examined) -> Outcome:
+    types = examined.events.frame["event_type"]
+    weights = examined.schema.event_weights
+    present = types.fill_null(DEFAULT_EVENT_TYPE).value_counts(name="n", sort=True)
+    listed_types = ", ".join(f"{kind}: {n:,}" for kind, n in present.head(10).iter_rows())
+    if not weights.types:
+        return passed(f"all types weigh {weights.default} ({listed_types})")
+    unweighed = present.filter(~pl.col("event_type").is_in(list(weights.types)))["event_type"]
+    if unweighed.is_empty():
+        return passed(f"every type has a weight ({listed_types})")
+    mask = types.fill_null(DEFAULT_EVENT_TYPE).is_in(unweighed.implode())
+    names = listed(unweighed.to_list())
+    found = f"{len(unweighed)} types have no weight of their own and count {weights.default} ({names})"
+    return warned(found, [examined.events.place("event_type", mask)])
+
+
+def _weights(examined: Examined) -> Outcome:
+    weights = examined.schema.event_weights
+    present = set(examined.events.frame["event_type"].fill_null(DEFAULT_EVENT_TYPE).unique().to_list())
+    weighed = {**weights.types, "default": weights.default}
+    negative = [f"{kind} = {weight}" for kind, weight in weighed.items() if not 0 <= weight < float("inf")]
+    if negative:
+        return failed(f"weights must be numbers from 0 up: {', '.join(negative)}")
+    if not any(weights.of(kind) > 0 for kind in present):
+        return failed("no event that is there weighs anything")
+    absent = sorted(set(weights.types) - present)
+    if absent:
+        return warned(f"types with a weight that no event has: {listed(absent)}")
+    return passed("the weights fit the event types")
+
+
+def _share_of_one(examined: Examined, side: str, limit: float) -> Outcome:
+    counts, total = examined.per(side), len(examined.events.frame)
+    most, who = int(counts["n"][0]), counts["id"][0]
+    found = f"the busiest of {len(counts):,} {side} has {share(most, total)} events"
+    if most <= max(limit, _TIMES_EVEN / len(counts)) * total:
+        return passed(found)
+    places = examined.places(side, pl.Series("id", [who]))
+    return failed(found, places) if most > MANY * total else warned(found, places)
+
+
+def _user_share(examined: Examined) -> Outcome:
+    return _share_of_one(examined, "users", _USER_SHARE)
+
+
+def _item_share(examined: Examined) -> Outcome:
+    return _share_of_one(examined, "items", _ITEM_SHARE)
+
+
+def _repeats(examined: Examined) -> Outcome:
+    frame = examined.events.frame
+    repeats = len(frame) - frame.select("user_id", "item_id").hash_rows().n_unique()
+    found = f"{share(repeats, len(frame))} events return to an item that the user already had"
+    return warned(found) if repeats > MANY * len(frame) else passed(found)
+
+
+def _split_values(examined: Examined) -> Outcome:
+    odd = examined.findings(FindingKind.SPLIT_VALUE)
+    odd += [f for f in examined.findings(FindingKind.MISSING_VALUE) if f.place.column == "split"]
+    if odd:
+        return failed("; ".join(f.message for f in odd), [f.place for f in odd])
+    counts = dict(examined.events.frame["split"].value_counts().iter_rows())
+    if set(counts) != {"train", "test"}:
+        return failed(f"both train and test must occur, found {listed(list(counts))}")
+    return passed(f"{counts['train']:,} events to train on, {counts['test']:,} to test")
+
+
+def _split_sides(examined: Examined) -> Outcome:
+    found = []
+    for column in ID_OF.values():
+        frame = examined.events.frame.select(column, "split").drop_nulls()
+        test = frame.filter(pl.col("split") == "test")[column].unique()
+        train = frame.filter(pl.col("split") == "train")[column].unique()
+        unseen = int((~test.is_in(train.implode())).sum())
+        if unseen > FEW * len(test):
+            found.append(f"{share(unseen, len(test))} of the {column}s in test are not in train")
+    return warned("; ".join(found)) if found else passed("test holds users and items that train knows")
+
+
+CHECKS: Final = (
+    Check(
+        "events-enough",
+        "A model learned from a handful of events is a guess, and nothing can be held out to see how good it is.",
+        "Collect more events, or try things out on `tandem generate` until then.",
+        _enough,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "users-warm",
+        "Where nearly all users have under five events, most answers come from popularity, not from the model.",
+        "Collect a longer window, or more kinds of events (views beside purchases).",
+        _users_warm,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "items-warm",
+        "Items with under five events are found through their content only.",
+        "Collect a longer window; give items attributes and text.",
+        _items_warm,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "events-duplicated",
+        "An event that is there twice counts twice: popularity and confidence grow without a reason.",
+        "Remove exact repeats; a log that is delivered at least once needs an event_id.",
+        _duplicated,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "event-ids-unique",
+        "An event_id names one event: a repeat was delivered or loaded twice.",
+        "Keep the first event of each event_id.",
+        _event_ids,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "event-types",
+        "A type without a weight counts like any other: a purchase as much as a glance.",
+        "Give each type a weight under [event_weights.types], or correct its spelling.",
+        _types,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "event-weights",
+        "A negative weight breaks the confidence of ALS; a weight for a type that never comes is a misspelling.",
+        "Correct [event_weights] in schema.toml.",
+        _weights,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "user-share",
+        "One account with a large part of all events is a robot, a test or a shared login; it bends every vector.",
+        "Remove it, or cap its events.",
+        _user_share,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "item-share",
+        "One item with a large part of all events is a default or a tracking error; all would be recommended it.",
+        "Remove it if nobody chose it.",
+        _item_share,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "events-repeated",
+        "What a user already had is not recommended again, so such events cannot be won by any model.",
+        "If returning is the point (music, groceries), keep them; if they are reloads of a page, count a visit once.",
+        _repeats,
+        (Needs.EVENTS,),
+    ),
+    Check(
+        "split-values",
+        "With given_split every event belongs to train or to test; anything else would be lost or leak.",
+        "Write train or test in every row.",
+        _split_values,
+        (Needs.EVENTS, Needs.SPLIT),
+    ),
+    Check(
+        "split-sides",
+        "Users and items that only test knows are cold there: the figures mix two questions.",
+        "Read the cold rows of the evaluation apart, or split again.",
+        _split_sides,
+        (Needs.EVENTS, Needs.SPLIT),
+    ),
+)

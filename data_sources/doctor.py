@@ -1,0 +1,114 @@
+"""The data doctor: every named check over a dataset folder, each with what, where, why and the fix.
+
+Never raises for bad data: what cannot be opened is what it is for. Where the schema is missing it examines what can be
+examined without one. The CLI prints a diagnosis, the nightly run keeps it as a verdict.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import polars as pl
+
+from contracts.errors import DatasetError, SchemaError
+from contracts.schema import DatasetSchema
+from data_sources import checks_events, checks_features, checks_files, checks_ids, checks_time
+from data_sources.checks import Check, Examined, Needs, Outcome, Status, failed
+from data_sources.dataset import read_schema
+from data_sources.findings import Place
+from data_sources.folders import restore_folder
+from data_sources.reading import read_table
+
+CHECKS: Final[tuple[Check, ...]] = (
+    *checks_files.CHECKS,
+    *checks_ids.CHECKS,
+    *checks_events.CHECKS,
+    *checks_time.CHECKS,
+    *checks_features.CHECKS,
+)
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check says."""
+
+    name: str
+    status: Status
+    found: str
+    where: list[Place]
+    why: str
+    fix: str
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """Every check over one dataset."""
+
+    dataset: str
+    status: Status
+    """The worst of all."""
+    events: int
+    users: int
+    items: int
+    counts: dict[str, int]
+    """PASS, WARN, FAIL → number of checks."""
+    checks: list[CheckResult]
+    not_applicable: list[str]
+    """Checks that make no sense here (no users table, no times, no split), or that nothing could be read for."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return self.status is not Status.FAIL
+
+
+def diagnose(path: Path, now: int | None = None) -> Diagnosis:
+    """Run every check that makes sense over the dataset in the folder `path`; `now` in Unix seconds."""
+    examined = _examine(Path(path), int(time.time()) if now is None else now)
+    sensible = [check for check in CHECKS if all(examined.has(need) for need in check.needs)]
+    results = [_result(check, _run(check, examined)) for check in sensible]
+    counts = {status.value: sum(result.status is status for result in results) for status in Status}
+    worst = Status.FAIL if counts["FAIL"] else Status.WARN if counts["WARN"] else Status.PASS
+    has_events = examined.has(Needs.EVENTS)
+    return Diagnosis(
+        dataset=str(path),
+        status=worst,
+        events=len(examined.events.frame),
+        users=len(examined.all_ids["users"]) if has_events else len(examined.users.frame),
+        items=len(examined.all_ids["items"]) if has_events else len(examined.items.frame),
+        counts=counts,
+        checks=results,
+        not_applicable=[check.name for check in CHECKS if check not in sensible],
+    )
+
+
+def _examine(path: Path, now: int) -> Examined:
+    schema, schema_error = DatasetSchema(), None
+    try:
+        restore_folder(path)
+        schema = read_schema(path)
+    except (SchemaError, DatasetError) as error:
+        schema_error = str(error)
+    except OSError as error:
+        schema_error = f"{path} cannot be read: {error}"
+    events, users, items = (read_table(path, schema, name) for name in ("events", "users", "items"))
+    return Examined(path, schema, schema_error, events, users, items, now)
+
+
+def _run(check: Check, examined: Examined) -> Outcome:
+    try:
+        return check.run(examined)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        return failed(f"the data is so odd that the check could not be made: {error}", [Place(str(examined.folder))])
+
+
+def _result(check: Check, outcome: Outcome) -> CheckResult:
+    return CheckResult(
+        name=check.name,
+        status=outcome.status,
+        found=outcome.found,
+        where=list(outcome.places),
+        why=check.why,
+        fix=check.fix if outcome.status is not Status.PASS else "",
+    )
