@@ -10,7 +10,7 @@ what is judged. `tandem evaluate`, the demo and the benchmarks call it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import product
 from typing import Any, Final
@@ -74,11 +74,11 @@ class Contestants:
     """Everything that is judged, trained once."""
 
     fitted: Fitted
-    tuned: FittedAls
     similarity: Any
     """[n_items, n_items] sparse, see `fit_item_knn`."""
     served_model: str
-    grid: dict[str, float]
+    tuned: FittedAls | None = None
+    grid: dict[str, float] = field(default_factory=dict)
     """Point of the ALS grid → NDCG@10 on the tuning half."""
 
 
@@ -126,18 +126,33 @@ def _splits(indexed: IndexedDataset, protocol: Protocol, seed: int) -> dict[int,
     return {0: cuts[protocol]()}
 
 
+def judge_fitted(
+    fitted: Fitted,
+    indexed: IndexedDataset,
+    judging: JudgeSettings | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge a training that is done on the half of its slice that it never looked at, beside the quick baselines."""
+    judging = judging or JudgeSettings(samples={"served": SERVED_SAMPLE})
+    return judge_contestants(_contestants(fitted, indexed), fitted.validation.judging, indexed, judging, progress)
+
+
 def train_contestants(
     indexed: IndexedDataset, split: Split, settings: TrainingSettings, progress: Progress | None = None
 ) -> Contestants:
     """Fit the towers (with the served ALS, popularity and content) and the baselines on the same events."""
     tell = progress or silent
     fitted = fit(indexed, split.train, settings, progress=progress)
-    tell(0, len(FACTORS) * len(CONFIDENCES), "ALS grid")
-    tuned, grid = tune_als(fitted, settings, tell)
     tell(0, 1, "item-kNN")
-    similarity = fit_item_knn(fitted.validation.train, threads=settings.threads)
-    served_model = Candidacy(fitted, None, indexed, "two_tower").served_model
-    return Contestants(fitted, tuned, similarity, served_model, grid)
+    contestants = _contestants(fitted, indexed, settings.threads)
+    tuned, grid = tune_als(fitted, settings, tell)
+    return replace(contestants, tuned=tuned, grid=grid)
+
+
+def _contestants(fitted: Fitted, indexed: IndexedDataset, threads: int = 0) -> Contestants:
+    """What needs no choosing: item-kNN, and the model that the gate would let answer."""
+    similarity = fit_item_knn(fitted.validation.train, threads=threads)
+    return Contestants(fitted, similarity, Candidacy(fitted, None, indexed, "two_tower").served_model)
 
 
 def tune_als(fitted: Fitted, settings: TrainingSettings, tell: Progress) -> tuple[FittedAls, dict[str, float]]:
@@ -165,9 +180,10 @@ def contestant_rankers(contestants: Contestants, split: Split, indexed: IndexedD
         "two_tower": two_tower_ranker(model, split, encode_table(model.user_encoder, indexed.users)),
         "served": ServedRanker(open_model(model), split, indexed.users, retrieval),
         "als": als_ranker(model.als, model.items.als, split),
-        "als_tuned": als_ranker(tuned.fold_in, tuned.factors, split),
-        "item_knn": ItemKnnRanker(contestants.similarity, split),
     }
+    if tuned is not None:
+        rankers["als_tuned"] = als_ranker(tuned.fold_in, tuned.factors, split)
+    rankers["item_knn"] = ItemKnnRanker(contestants.similarity, split)
     if model.schema.segment:
         rankers["segment_popularity"] = segment_popularity_ranker(model, indexed.users, split)
     rankers["popularity"] = popularity_ranker(popular_list(model, contestants.fitted.validation.train), split.known)
@@ -194,8 +210,9 @@ def judge_contestants(
     made = {
         "training": {name: contestants.fitted.report[name] for name in ("seed", "effort", "counts")},
         "served_model": contestants.served_model,
+        "als_alpha": contestants.fitted.model.als.alpha,
         "als_grid": contestants.grid,
-        "als_tuned": max(contestants.grid, key=lambda point: contestants.grid[point]),
+        "als_tuned": max(contestants.grid, key=lambda point: contestants.grid[point], default=None),
     }
     return msgspec.structs.replace(evaluation, settings=evaluation.settings | made)
 
