@@ -20,7 +20,7 @@ from lambda_user_tower.recommend import Turn, answer
 from lambda_user_tower.routing import Endpoint, find_endpoint
 from lambda_user_tower.serving import Serving
 from lambda_user_tower.settings import LambdaSettings
-from stores.profiles import Profiles, SqliteProfiles
+from stores.profiles import SqliteProfiles
 from stores.releases import LocalReleases
 
 
@@ -33,24 +33,34 @@ class Edge:
         self.serving = Serving(LocalReleases(settings.home), settings, self.log)
 
     @cached_property
-    def profiles(self) -> Profiles:
+    def profiles(self) -> SqliteProfiles:
         """Opened by the first request that needs one. Raises ProfilesUnavailable, and is tried again then."""
         return SqliteProfiles(self.settings.home / "profiles.sqlite")
 
+    def close(self) -> None:
+        """Close the profile store, where a process does not end with its edge."""
+        if (profiles := self.__dict__.pop("profiles", None)) is not None:
+            profiles.close()
+
     def __call__(self, event: object, context: object = None) -> dict[str, Any]:
         """The response to an event, whatever it is."""
-        deadline = Deadline(self.settings.budget_ms)
+        started = time.monotonic()
         facts: dict[str, Any] = {"request_id": request_id(event, context)}
         try:
-            response = self._respond(event, deadline, facts)
+            response = self._respond(event, facts)
         except Exception as error:  # noqa: BLE001  # the one boundary: whatever went wrong becomes a problem
             response = problem_response(error, facts["request_id"])
             facts |= cause(error)
+        facts["ms"] = round((time.monotonic() - started) * 1000, 2)
         self.log.answered(response["statusCode"], facts)
         return response
 
-    def _respond(self, event: object, deadline: Deadline, facts: dict[str, Any]) -> dict[str, Any]:
-        """Answer a call, noting on the way what the log should say of it."""
+    def _respond(self, event: object, facts: dict[str, Any]) -> dict[str, Any]:
+        """Answer a call, noting on the way what the log should say of it.
+
+        The budget runs from the moment that something is open: a cold start has been waited for by then, and a poorer
+        answer would not bring its time back.
+        """
         call = read_call(event)
         endpoint, identifier = find_endpoint(call.method, call.path)
         facts["endpoint"] = endpoint
@@ -58,12 +68,11 @@ class Edge:
             return ok_response(health(self.serving.pin()))
         request = parse_request(endpoint, identifier, call)
         facts["user"] = self.log.pseudonym(getattr(request, "user_id", None))
-        turn = Turn(self.serving.pin(), lambda: self.profiles, deadline, int(time.time()))
-        slate = answer(request, turn)
+        served, deadline = self.serving.pin(), Deadline(self.settings.budget_ms)
+        slate = answer(request, Turn(served, lambda: self.profiles, deadline, int(time.time())))
         facts |= {
             "recommendation_id": slate.recommendation_id,
             "route": slate.why.route,
             "degraded": slate.why.degraded,
-            "left_ms": round(deadline.remaining_ms(), 1),
         }
         return ok_response(slate)

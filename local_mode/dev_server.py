@@ -40,7 +40,8 @@ Handler = Callable[[dict[str, Any], object], dict[str, Any]]
 
 def serve(home: Path, port: int) -> None:
     """Serve the folder `home` on the loopback until SIGINT or SIGTERM; requests under way are finished first."""
-    server = DevServer(Edge(replace(LambdaSettings.from_env(), home=home)), port)
+    edge = Edge(replace(LambdaSettings.from_env(), home=home))
+    server = DevServer(edge, port)
     stop = threading.Event()
     before = {sign: signal.signal(sign, lambda *_: stop.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
     thread = threading.Thread(target=server.serve_forever, name="dev-server")
@@ -52,6 +53,7 @@ def serve(home: Path, port: int) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
+        edge.close()
         for sign, action in before.items():
             signal.signal(sign, action)
 

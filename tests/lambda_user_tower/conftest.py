@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -88,8 +89,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, toy: FittedModel) -> Path:
 
 
 @pytest.fixture(scope="session")
-def edge(home: Path) -> Edge:
-    return Edge(LambdaSettings(home=home, budget_ms=20_000))
+def edge(home: Path) -> Iterator[Edge]:
+    with closing(Edge(LambdaSettings(home=home, budget_ms=20_000))) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
