@@ -14,10 +14,14 @@ import typer
 from cli.console import JsonFlag, emit, out, progress_bar, say, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from evaluation.result import Evaluation, Figures
 
 _PROTOCOLS: Final = ("global-time", "leave-last", "given", "cold-users", "random")
 _COLUMNS: Final = ("ndcg@10", "recall@20", "hit_rate@10", "mrr@10", "coverage@20", "diversity@20", "novelty@20")
+_WITH_INTERVAL: Final = ("ndcg@10", "recall@20")
+"""Eighty columns hold no more; --json and --report have every interval."""
 _MAX_USERS: Final = 50_000
 """Judged users: more narrow no interval that anybody can see, and a million would take an hour."""
 
@@ -87,16 +91,8 @@ def draw_evaluation(evaluation: Evaluation) -> None:
     title = f"{evaluation.protocol}: {judged} {'warm ' if evaluation.users == 'warm' else ''}users"
     head = ["model", *(metric_name(metric) for metric in columns)]
     out.print(table(title, head, _rows(evaluation.models, columns)))
-    names = list(evaluation.segments)
-    if names:
-        cells = {
-            model: {
-                name: of.models[model]["ndcg@10"] for name, of in evaluation.segments.items() if _has(of.models, model)
-            }
-            for model in evaluation.models
-        }
-        head = ["model", *(f"{name.replace('_', ' ')} ({evaluation.segments[name].users})" for name in names)]
-        out.print(table("NDCG@10 by segment (users)", head, _rows(cells, names)))
+    if evaluation.segments:
+        out.print(_segment_table(evaluation))
     cold = [
         metric for metric in dict.fromkeys(m for f in evaluation.models.values() for m in f) if metric[:5] == "cold_"
     ]
@@ -107,8 +103,19 @@ def draw_evaluation(evaluation: Evaluation) -> None:
         out.print(sentence, highlight=False)
 
 
-def _has(models: dict[str, Figures], model: str) -> bool:
-    return "ndcg@10" in models.get(model, {})
+def _segment_table(evaluation: Evaluation) -> Table:
+    """NDCG@10, a line a segment and a column a model."""
+    from evaluation.findings import model_name
+
+    models = list(evaluation.models)
+    rows = [
+        [
+            f"{name.replace('_', ' ')} ({of.users})",
+            *(_cell(of.models.get(model, {}), "ndcg@10").split(" ")[0] for model in models),
+        ]
+        for name, of in evaluation.segments.items()
+    ]
+    return table("NDCG@10 by segment", ["segment (users)", *map(model_name, models)], rows)
 
 
 def _rows(models: dict[str, Figures], columns: list[str]) -> list[list[str]]:
@@ -121,6 +128,6 @@ def _rows(models: dict[str, Figures], columns: list[str]) -> list[list[str]]:
 def _cell(figures: Figures, column: str) -> str:
     if (interval := figures.get(column)) is None:
         return "–"
-    if interval.low == interval.high:
+    if column not in _WITH_INTERVAL:
         return f"{interval.value:.4f}"
     return f"{interval.value:.4f} ±{(interval.high - interval.low) / 2:.4f}"

@@ -5,6 +5,7 @@ The report and the command line print them, so that nobody has to read significa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from evaluation.bootstrap import Interval
@@ -15,8 +16,8 @@ HEADLINE_METRICS: Final = ("ndcg@10", "recall@20")
 MODEL_NAMES: Final = {
     "two_tower": "two-tower",
     "served": "served policy",
-    "als": "ALS (served, 64 factors)",
-    "als_tuned": "ALS (tuned grid)",
+    "als": "ALS",
+    "als_tuned": "tuned ALS",
     "item_knn": "item-kNN",
     "segment_popularity": "segment popularity",
     "popularity": "popularity",
@@ -56,20 +57,26 @@ def protocol_sentence(evaluation: Evaluation) -> str:
 
 
 def findings(evaluation: Evaluation) -> list[str]:
-    """One sentence for each comparison of each subject, on each headline metric that was judged."""
+    """A sentence for each subject on each headline metric: what it is ahead of, behind, and not to be told from."""
     return [
-        _compared(model_name(subject), model_name(other), metric, figures[metric])
-        for subject, others in evaluation.differences.items()
+        _compared(model_name(subject), metric, {model_name(other): of[metric] for other, of in others.items()})
         for metric in HEADLINE_METRICS
-        for other, figures in others.items()
-        if metric in figures
+        for subject, others in evaluation.differences.items()
+        if others and all(metric in of for of in others.values())
     ]
 
 
-def _compared(subject: str, other: str, metric: str, gap: Interval) -> str:
-    interval = f"(95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
-    if gap.above_zero:
-        return f"{subject} is ahead of {other} on {metric_name(metric)} by {gap.value:.4f} {interval}."
-    if gap.below_zero:
-        return f"{subject} is behind {other} on {metric_name(metric)} by {-gap.value:.4f} {interval}."
-    return f"{subject} and {other} cannot be told apart on {metric_name(metric)}: {gap.value:+.4f} {interval}."
+def _compared(subject: str, metric: str, gaps: Mapping[str, Interval]) -> str:
+    """Differences with their 95 % intervals, the largest first."""
+    ranked = sorted(gaps.items(), key=lambda pair: -abs(pair[1].value))
+    groups = {
+        "ahead of": [pair for pair in ranked if pair[1].above_zero],
+        "behind": [pair for pair in ranked if pair[1].below_zero],
+        "not to be told from": [pair for pair in ranked if not (pair[1].above_zero or pair[1].below_zero)],
+    }
+    said = [f"{how} {', '.join(_gap(*pair) for pair in pairs)}" for how, pairs in groups.items() if pairs]
+    return f"On {metric_name(metric)}, {subject} is {'; '.join(said)}."
+
+
+def _gap(other: str, gap: Interval) -> str:
+    return f"{other} ({gap.value:+.4f}, {gap.low:+.4f} to {gap.high:+.4f})"
