@@ -13,13 +13,10 @@ Ties go to the candidate that comes first. Positions refer to candidates sorted 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-_OVER_CAP: Final = np.float32(1e3)
-"""Taken from candidates of a full category: far more than any score, so that they come after all others."""
 
 Floats = NDArray[np.float32]
 Positions = NDArray[np.intp]
@@ -94,13 +91,17 @@ class MaximalMarginalRelevance:
         relevance, strictness = np.float32(self.relevance) * scores[pool], np.float32(1 - self.relevance)
         nearest = self._nearest_so_far(directions, chosen)
         before = _counts_of(self.categories[chosen], categories)
-        standing = relevance.copy()  # relevance less what keeps a candidate from being taken
+        standing = relevance.copy()  # -inf where a candidate cannot be taken
         if self.cap:
-            standing[before >= self.cap] -= _OVER_CAP
+            standing[before >= self.cap] = -np.inf
         picked: list[int] = []
         values: list[np.float32] = []
         for _ in range(min(k, len(pool))):
             best = int((standing - strictness * nearest).argmax())
+            if standing[best] == -np.inf:  # only full categories are left, and a full slate is worth more than a cap
+                standing, before = relevance.copy(), np.full(len(pool), -np.inf, np.float32)
+                standing[picked] = -np.inf
+                best = int((standing - strictness * nearest).argmax())
             picked.append(best)
             values.append(relevance[best] - strictness * nearest[best])
             np.maximum(nearest, directions @ directions[best], out=nearest)
@@ -108,7 +109,7 @@ class MaximalMarginalRelevance:
             if self.cap and categories[best] >= 0:
                 same = categories == categories[best]
                 before += same
-                standing[same & (before == self.cap)] -= _OVER_CAP
+                standing[same & (before >= self.cap)] = -np.inf
         return pool[picked], np.array(values, np.float32)
 
     def _nearest_so_far(self, directions: Floats, chosen: Positions) -> Floats:

@@ -248,8 +248,8 @@ def _with_events(profile: Profile, new: Sequence[HistoryEvent]) -> Profile:
         while place and _is_later(history[place - 1], event):
             place -= 1
         history.insert(place, event)
-    touched = dict.fromkeys(event.item_id for event in new)
-    seen = [item for item in profile.seen if item not in touched] + list(touched)
+    touched = dict.fromkeys(event.item_id for event in reversed(new))  # newest first, each once
+    seen = [item for item in profile.seen if item not in touched] + list(touched)[::-1]
     return msgspec.structs.replace(
         profile,
         history=history[-HISTORY_LIMIT:],

@@ -107,8 +107,8 @@ def best_positions(scores: Floats, k: int) -> NDArray[np.int64]:
     """
     n = len(scores)
     passing = np.empty(0, np.int64)
-    if 0 < k < n:
-        passing = (scores >= _guess(scores, k)).nonzero()[0]
+    if 0 < k < n and (threshold := _guess(scores, k)) > -np.inf:
+        passing = (scores >= threshold).nonzero()[0]
     if len(passing) < k:
         passing = (scores > -np.inf).nonzero()[0]
         if k < len(passing):
