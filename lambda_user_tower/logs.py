@@ -25,6 +25,9 @@ _HASH_BYTES: Final = 8
 """64 bits: no collision to speak of among a hundred million users, short enough to read."""
 _KEY_BYTES: Final = 32
 
+_encode: Final = json.JSONEncoder(default=str).encode
+"""The standard library's, for it escapes everything that is not ASCII, and half a surrogate pair too."""
+
 
 class Log:
     """A writer of log lines at or above a level."""
@@ -41,7 +44,7 @@ class Log:
     def write(self, level: str, event: str, **fields: object) -> None:
         """Write one line."""
         if self.writes(level):
-            sys.stderr.write(json.dumps({"level": level, "event": event, **fields}, default=str) + "\n")
+            sys.stderr.write(_encode({"level": level, "event": event, **fields}) + "\n")
 
     def answered(self, status: int, facts: Mapping[str, object]) -> None:
         """Write the line of a request."""

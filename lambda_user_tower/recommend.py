@@ -169,7 +169,7 @@ def _slate(served: Served, candidates: Candidates, ranked: Ranked, degraded: tup
 
 
 def _places(ids: IdTable, ranked: Ranked) -> list[SlateItem]:
-    places = zip(map(ids.text, ranked.rows.tolist()), ranked.scores.tolist(), strict=True)
+    places = zip(ids.texts(ranked.rows), ranked.scores.tolist(), strict=True)
     if not ranked.parts:
         return [SlateItem(item_id, score) for item_id, score in places]
     parts = {name: part.tolist() for name, part in ranked.parts.items()}

@@ -24,6 +24,7 @@ def test_every_id_finds_its_row_and_no_other_does(dict_limit: int, known: list[s
         table = IdTable.from_strings(ordered)
         assert table.rows(ordered).tolist() == list(range(len(ordered)))
         assert [table.text(row) for row in range(len(table))] == ordered
+        assert table.texts(np.arange(len(table))[::-1]) == ordered[::-1]
         for text in asked:
             assert table.row(text) == (ordered.index(text) if text in ordered else -1)
 
