@@ -36,7 +36,7 @@ from evaluation.rankers import (
 from evaluation.splits import Split
 from training_job.common_items import CommonItems, common_items, renumber
 from training_job.fit import Fitted
-from training_job.gate_arrays import ARRAY_CHECKS
+from training_job.gate_arrays import ARRAY_CHECKS, SOUNDNESS_CHECKS
 from training_job.vocabulary import encode_table
 
 METRICS: Final = ("ndcg@10", "recall@20")
@@ -74,15 +74,21 @@ def judge_candidate(
 
     `serving` is the release that serves (None: there is none) and `serving_model` the model that answers from it.
     """
-    checks = [check(candidate.model) for check in ARRAY_CHECKS]
+    checks = [check(candidate.model) for check in SOUNDNESS_CHECKS]
     served_model = "two_tower"
-    if any(check.verdict is Verdict.BLOCK for check in checks):
+    if not _blocks(checks):
+        checks += [check(candidate.model) for check in ARRAY_CHECKS]
+    if _blocks(checks):
         checks.append(GateCheck("quality", Verdict.WARN, "not compared with anything: the arrays are broken."))
     else:
         candidacy = Candidacy(candidate, serving, indexed, serving_model)
         checks += [check(candidacy) for check in QUALITY_CHECKS]
         served_model = candidacy.served_model
     return GateReport(release=release, compared_with=serving_release, checks=checks, served_model=served_model)
+
+
+def _blocks(checks: list[GateCheck]) -> bool:
+    return any(check.verdict is Verdict.BLOCK for check in checks)
 
 
 @dataclass(frozen=True)
