@@ -24,10 +24,13 @@ BLOCK_FLOATS: Final = 4_000_000
 def fold_in(als: AlsArrays, factors: Floats, rows: NDArray[np.integer], weights: NDArray[np.floating]) -> Floats:
     """Factor [d] of one user. `factors` [n, d] of the items, `rows`, `weights` [events] (-1 is skipped).
 
-    An empty history folds to zeros.
+    An empty history folds to zeros. The same numbers as `fold_in_many`, without its padding.
     """
-    folded: Floats = fold_in_many(als, factors, rows, weights, np.array([0, len(rows)]))[0]
-    return folded
+    known = rows >= 0
+    vectors = factors[rows[known]].astype(np.float64)
+    confidence = als.alpha * weights[known].astype(np.float64)
+    matrix = _base(als) + (vectors.T * confidence) @ vectors
+    return np.linalg.solve(matrix, (1 + confidence) @ vectors).astype(np.float32)
 
 
 def fold_in_many(
@@ -40,7 +43,7 @@ def fold_in_many(
     """Factors [B, d] of many users; user u owns the events offsets[u]:offsets[u + 1]."""
     dim = factors.shape[1]
     folded = np.zeros((len(offsets) - 1, dim), np.float32)
-    base = als.gram.astype(np.float64) + als.regularisation * np.eye(dim)
+    base = _base(als)
     for users, longest in _blocks_of_similar_length(np.diff(offsets), dim):
         slots = offsets[users, None] + np.arange(longest)
         inside = slots < offsets[users + 1, None]
@@ -52,6 +55,13 @@ def fold_in_many(
         targets = (confidence + inside)[:, None, :] @ vectors
         folded[users] = np.linalg.solve(matrices, targets.transpose(0, 2, 1))[..., 0]
     return folded
+
+
+def _base(als: AlsArrays) -> NDArray[np.float64]:
+    """YᵀY + reg·I [d, d]."""
+    base = als.gram.astype(np.float64)
+    base.flat[:: len(base) + 1] += als.regularisation
+    return base
 
 
 def _blocks_of_similar_length(lengths: NDArray[np.integer], dim: int) -> Iterator[tuple[NDArray[np.int64], int]]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 SERVED_MODELS: Final = ("two_tower", "als", "popularity")
+_COUNTS: Final = ("cold_user_events", "cold_item_events", "pool_per_place", "min_pool", "max_fetch", "recent_items")
 _PREFIX: Final = "TANDEM_RETRIEVAL_"
 
 
@@ -42,9 +43,11 @@ class RetrievalSettings:
     def __post_init__(self) -> None:
         if self.served_model not in SERVED_MODELS:
             raise ValueError(f"served_model is {self.served_model!r}, expected one of {', '.join(SERVED_MODELS)}")
-        for name in ("cold_user_events", "cold_item_events", "pool_per_place", "min_pool", "max_fetch"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if not self.new_days >= 0:
+            raise ValueError(f"new_days is {self.new_days}, expected 0 or more")
         for name in ("cold_quota", "index_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
