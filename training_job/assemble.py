@@ -91,7 +91,7 @@ def assemble(stepper: Stepper, als: FittedAls, facts: Facts) -> FittedModel:
         ids=IdTable.from_strings(indexed.item_ids.to_list()),
         two_tower=stepper.catalogue().cpu().numpy(),
         als=factors,
-        pool_weight=stepper.pool,
+        pool_weight=stepper.pool_weights().cpu().numpy(),
         events=np.minimum(counts, np.iinfo(np.int32).max).astype(np.int32),
         category=category,
         published=published,
@@ -136,7 +136,7 @@ def _titles(schema: DatasetSchema, items: pl.DataFrame) -> list[str]:
 def tower_arrays(stepper: Stepper) -> TowerArrays:
     """The user tower, and the content part of the item tower."""
     towers = stepper.towers
-    dense = {name: tensor.detach().cpu().numpy() for name, tensor in towers.dense.items()}
+    dense = {name: tensor.detach().cpu().numpy() for name, tensor in towers.dense.items() if name != "pool_power"}
     return TowerArrays(
         slots=towers.user_slots.values.cpu().numpy(),
         item_slots=towers.item_slots.values.cpu().numpy(),

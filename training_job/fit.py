@@ -37,7 +37,7 @@ from training_job.settings import TrainingSettings
 from training_job.step import Stepper, TrainingData
 from training_job.svd_start import spectral_start
 from training_job.towers import fresh_towers
-from training_job.validation import Validation, hold_out, mean_ndcg, tuning_users
+from training_job.validation import Validation, hold_out, mean_ndcg, tuning_users, user_ndcg
 from training_job.vocabulary import MIN_CATEGORY_USERS, encode_table, fit_encoder
 from training_job.warm_start import can_continue, continue_from
 
@@ -140,7 +140,7 @@ class _Fit:
             "half_life_days": half_life,
             "warm_start_items": known,
             "validation": {
-                "two_tower": {"ndcg@20": standing.best_score},
+                "two_tower": {"ndcg@20": standing.kept_score},
                 "als": {"ndcg@20": alpha_score},
                 "popularity": {"ndcg@20": popularity_score},
             },
@@ -177,17 +177,17 @@ class _Fit:
         kept = Checkpoints(checkpoints, self._fingerprint(known)) if checkpoints else None
         return trainer.train(kept, self.settings.checkpoint_seconds, self.progress)
 
-    def _tuning_score(self, stepper: Stepper) -> Callable[[], float]:
-        """Tuning NDCG@20 of the towers as they are."""
+    def _tuning_score(self, stepper: Stepper) -> Callable[[], NDArray[np.float64]]:
+        """Tuning NDCG@20 of each user for the towers as they are."""
 
         @torch.no_grad()
-        def score() -> float:
+        def score() -> NDArray[np.float64]:
             vectors = stepper.catalogue()
 
             def scores(users: NDArray[np.int32]) -> Tensor:
                 return stepper.queries(self.validation.train, users, vectors) @ vectors.T
 
-            return mean_ndcg(scores, self.validation.tuning, self.tuners)
+            return user_ndcg(scores, self.validation.tuning, self.tuners)
 
         return score
 
@@ -217,7 +217,7 @@ class _Fit:
                 "examples": standing.examples,
                 "positives": standing.positives,
             },
-            "rounds": {"scores": standing.scores, "losses": standing.losses, "best_epoch": standing.best_epoch},
+            "rounds": {"scores": standing.scores, "losses": standing.losses, "kept_epoch": standing.kept_epoch},
             "recovered_from_divergence": standing.recovered,
             "seconds": self.seconds,
             "libraries": {name: version(name) for name in LIBRARIES},

@@ -73,7 +73,7 @@ def _query(
     device = vectors.device
     histories = Histories(
         torch.from_numpy(rows).to(device),
-        torch.from_numpy(weights * stepper.pool[rows]).to(device),
+        torch.from_numpy(weights).to(device),
         torch.arange(len(rows), device=device),
         torch.zeros(len(rows), dtype=torch.int64, device=device),
         torch.tensor([0, len(rows)], device=device),
@@ -83,7 +83,8 @@ def _query(
         slots = torch.from_numpy(features[0].astype(np.int64)).to(device)
         bag = TorchBag(slots, torch.from_numpy(features[1]).to(device), torch.tensor([0, len(slots)], device=device))
         summed = bag_sums(stepper.towers.user_slots.values, bag)
-    return user_vectors(stepper.towers.dense, histories, vectors, summed)[0].cpu().numpy()
+    items = (vectors, stepper.pool_weights())
+    return user_vectors(stepper.towers.dense, histories, items, summed)[0].cpu().numpy()
 
 
 def _factor(

@@ -1,7 +1,9 @@
 """Rounds of training: pass over the examples, look at the tuning slice, keep the best, stop when it stops helping.
 
-A round is a few epochs; at its end the state is good (finite), scored, and, if enough time has passed, on disk. A
-loss that is no longer finite goes back to the best state at a lower rate, once. All randomness comes from one
+A round is a few epochs; at its end the state is good (finite), scored, and, if enough time has passed, on disk. What
+is kept is the latest state that is not worse than the best one by more than the standard error of the difference: on
+a few dozen tuning users the largest of sixteen scores is luck, while more training at a falling rate is not. A
+loss that is no longer finite goes back to the kept state at a lower rate, once. All randomness comes from one
 generator whose state is part of a checkpoint, so a resumed training takes the same steps as one that was never
 stopped. It knows no files and no features; `fit.py` calls it.
 """
@@ -15,6 +17,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from contracts.errors import TrainingDiverged
@@ -23,8 +26,8 @@ from training_job.checkpoints import Checkpoints, State
 from training_job.recipe import Recipe
 from training_job.step import Stepper
 
-PATIENCE: Final = 4
-"""Rounds without a better score before stopping: a quarter of a training, several times the noise of one score."""
+PATIENCE: Final = 3
+"""Rounds in a row that are worse than the best by more than noise before stopping."""
 RECOVERY_RATE: Final = 0.3
 """Learning rate after a divergence, relative: low enough to pass what blew up, high enough to still learn."""
 LAST_RATE: Final = 0.02
@@ -36,7 +39,7 @@ FINITE_CHECK_STEPS: Final = 50
 class Progress(Protocol):
     """Told how far a training is, in steps."""
 
-    def __call__(self, done: int, total: int, text: str) -> None: ...
+    def __call__(self, done: int, total: int, text: str, /) -> None: ...
 
 
 def silent(done: int, total: int, text: str) -> None:
@@ -48,9 +51,10 @@ class Standing:
     """Where a training stands; JSON values only."""
 
     epoch: int = 0
-    best_score: float = -1.0
-    best_epoch: int = 0
-    rounds_since_best: int = 0
+    kept_score: float = 0.0
+    """Mean tuning score of the kept state."""
+    kept_epoch: int = 0
+    rounds_since_kept: int = 0
     recovered: bool = False
     scores: list[float] = field(default_factory=list)
     """Tuning score of each round."""
@@ -68,14 +72,15 @@ class Trainer:
     """Trains the towers of a Stepper in place."""
 
     def __init__(
-        self, stepper: Stepper, sampler: Sampler, score: Callable[[], float], random: np.random.Generator
+        self, stepper: Stepper, sampler: Sampler, score: Callable[[], NDArray[np.float64]], random: np.random.Generator
     ) -> None:
         self.stepper, self.sampler, self.score, self.random = stepper, sampler, score, random
         self.standing = Standing()
-        self._best = self._values()
+        self._kept = self._values()
+        self._peak = np.empty(0)
 
     def train(self, checkpoints: Checkpoints | None, least_seconds: float, progress: Progress) -> Standing:
-        """Train to the end of the recipe or until nothing improves; the towers end at their best.
+        """Train to the end of the recipe or until it only gets worse; the towers end at the kept state.
 
         Raises TrainingDiverged where the loss is not finite for the second time.
         """
@@ -83,7 +88,7 @@ class Trainer:
         if checkpoints is not None and (state := checkpoints.newest()) is not None:
             self._restore(state)
         saved = time.monotonic()
-        while self.standing.epoch < recipe.epochs and self.standing.rounds_since_best < PATIENCE:
+        while self.standing.epoch < recipe.epochs and self.standing.rounds_since_kept < PATIENCE:
             try:
                 self._round(recipe, progress)
             except _NotFinite:
@@ -91,7 +96,7 @@ class Trainer:
             if checkpoints is not None and time.monotonic() - saved >= least_seconds:
                 checkpoints.save(self.standing.epoch, self._state())
                 saved = time.monotonic()
-        self._load_values(self._best)
+        self._load_values(self._kept)
         return self.standing
 
     def _round(self, recipe: Recipe, progress: Progress) -> None:
@@ -100,13 +105,16 @@ class Trainer:
         length = min(max(1, round(recipe.epochs / recipe.rounds)), recipe.epochs - standing.epoch)
         loss = sum(self._epoch(standing.epoch + number, recipe, progress) for number in range(length)) / length
         standing.epoch += length
-        score = self.score()
+        values = self.score()
+        mean = float(values.mean()) if len(values) else 0.0
         standing.losses.append(loss)
-        standing.scores.append(score)
-        standing.rounds_since_best += 1
-        if score > standing.best_score:
-            standing.best_score, standing.best_epoch, standing.rounds_since_best = score, standing.epoch, 0
-            self._best = self._values()
+        standing.scores.append(mean)
+        standing.rounds_since_kept += 1
+        if not _clearly_below(values, self._peak):
+            standing.kept_score, standing.kept_epoch, standing.rounds_since_kept = mean, standing.epoch, 0
+            self._kept = self._values()
+        if len(self._peak) == 0 or mean > self._peak.mean():
+            self._peak = values
 
     def _epoch(self, epoch: int, recipe: Recipe, progress: Progress) -> float:
         steps = -(-self.sampler.examples_per_epoch // recipe.users_per_batch)
@@ -119,7 +127,9 @@ class Trainer:
             self.standing.positives += len(examples.targets)
             if number % FINITE_CHECK_STEPS == 0:
                 _check_finite(losses[-1])
-                progress(done, total, f"epoch {epoch + 1}/{recipe.epochs}, best NDCG@20 {self.standing.best_score:.4f}")
+                progress(
+                    done, total, f"epoch {epoch + 1}/{recipe.epochs}, tuning NDCG@20 {self.standing.kept_score:.4f}"
+                )
         mean = torch.stack(losses).mean()
         _check_finite(mean)
         return float(mean)
@@ -129,14 +139,14 @@ class Trainer:
         return rate * RECOVERY_RATE if self.standing.recovered else rate
 
     def _recover(self) -> None:
-        """Back to the best state with fresh moments and a lower rate."""
+        """Back to the kept state with fresh moments and a lower rate."""
         if self.standing.recovered:
             raise TrainingDiverged(
                 f"the loss is not finite in epoch {self.standing.epoch + 1}, also at {RECOVERY_RATE} of the rate.",
                 fix="Check the event weights and numeric features of the data set for absurd values.",
             )
         self.standing.recovered = True
-        self._load_values(self._best)
+        self._load_values(self._kept)
         for tensor in self._moments().values():
             tensor.zero_()
 
@@ -169,7 +179,8 @@ class Trainer:
 
     def _state(self) -> State:
         tensors = {f"now.{name}": tensor for name, tensor in self._values().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        tensors |= {f"kept.{name}": tensor for name, tensor in self._kept.items()}
+        tensors["peak.scores"] = torch.from_numpy(self._peak)
         tensors |= {f"moment.{name}": tensor for name, tensor in self._moments().items()}
         random: dict[str, Any] = {"random": _json_integers(self.random.bit_generator.state)}
         return State(tensors, vars(self.standing) | random)
@@ -178,12 +189,13 @@ class Trainer:
         counters = dict(state.counters)
         self.random.bit_generator.state = _integers(counters.pop("random"))
         self.standing = Standing(**counters)
-        parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "moment": {}}
+        parts: dict[str, dict[str, Tensor]] = {"now": {}, "kept": {}, "moment": {}, "peak": {}}
         for name, tensor in state.tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = tensor
         self._load_values(parts["now"])
-        self._best = {name: tensor.to(self.stepper.device) for name, tensor in parts["best"].items()}
+        self._kept = {name: tensor.to(self.stepper.device) for name, tensor in parts["kept"].items()}
+        self._peak = parts["peak"]["scores"].numpy()
         self._restore_moments(parts["moment"])
 
     def _restore_moments(self, moments: dict[str, Tensor]) -> None:
@@ -199,6 +211,14 @@ class Trainer:
                     part: moment.reshape(()) if part == "step" else moment.to(parameter.device)
                     for part, moment in parts.items()
                 }
+
+
+def _clearly_below(values: NDArray[np.float64], peak: NDArray[np.float64]) -> bool:
+    """Whether scores of users [n] are below the best ones by more than the standard error of the difference."""
+    if len(peak) < 2:
+        return False
+    difference = peak - values
+    return bool(difference.mean() > difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
 def _check_finite(loss: Tensor) -> None:

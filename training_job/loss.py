@@ -53,15 +53,15 @@ class _SharedSoftmax(torch.autograd.Function):
     ) -> Tensor:
         logits = torch.addmm(-log_q, queries, candidates.T, alpha=sharpness)
         owners, places, weights = targets.owners, targets.places, targets.weights
-        own = logits[owners, places] + log_q[places]
-        logits[owners, places] = own
-        top = logits.amax(dim=1, keepdim=True)
-        softmax = logits.sub_(top).exp_()
+        logits[owners, places] += log_q[places]
+        logits.sub_(logits.amax(dim=1, keepdim=True))  # the largest is 0, so that nothing overflows
+        own = logits[owners, places]
+        softmax = logits.exp_()
         total = softmax.sum(dim=1)
         per_user = torch.zeros_like(total).index_add_(0, owners, weights)
         ctx.save_for_backward(queries, candidates, softmax, per_user / total, owners, places, weights)
         ctx.sharpness = sharpness
-        return per_user @ (total.log() + top.squeeze(1)) - weights @ own
+        return per_user @ total.log() - weights @ own
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

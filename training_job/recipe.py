@@ -55,8 +55,6 @@ class Recipe:
     """Part of a set that is shown as history (dropout .6)."""
     norm_power: float = 0.15
     """Item length = popularity ^ this: the model need not spend directions on popularity."""
-    pool_power: float = 0.3
-    """An item's weight in a pooled history = popularity ^ -this: what everybody took says little."""
     id_dropout: float = 0.1
     """Chance that an item with content is shown without its id part in a step (decision 4)."""
     users_per_batch: int = USERS_PER_BATCH

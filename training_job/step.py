@@ -50,24 +50,18 @@ def item_norms(data: TrainingData, power: float) -> NDArray[np.float32]:
     return np.clip(data.relative_popularity**power, SHORTEST_NORM, LONGEST_NORM).astype(np.float32)
 
 
-def pooling_weights(data: TrainingData, recipe: Recipe) -> NDArray[np.float32]:
-    """Weight of each item in a history [n]: popularity ^ -pool_power, and its length undone."""
-    damped = data.relative_popularity**-recipe.pool_power
-    return (damped / item_norms(data, recipe.norm_power)).astype(np.float32)
-
-
 class Stepper:
     """Towers in training on some data."""
 
     def __init__(self, towers: Towers, data: TrainingData, recipe: Recipe, device: torch.device) -> None:
         self.towers, self.data, self.recipe, self.device = towers, data, recipe, device
         self.norms = self._tensor(item_norms(data, recipe.norm_power))
-        self.pool = pooling_weights(data, recipe)
-        self.log_q = self._log_q()
+        self.log_popularity = self._tensor(np.log(data.relative_popularity).astype(np.float32))
         self.has_content = np.diff(data.item_features.offsets) > 0
         self.has_events = data.events.item_counts() > 0
         self.competing = np.flatnonzero(self.has_events)
-        self._place = np.zeros(len(self.pool), np.int64)
+        self.log_q = self._log_q()
+        self._place = np.zeros(data.events.n_items, np.int64)
         self._place[self.competing] = np.arange(len(self.competing))
         trained = towers.dense if recipe.ordered else {k: v for k, v in towers.dense.items() if k != "positions"}
         self.dense_optimiser = torch.optim.Adam([tensor.requires_grad_() for tensor in trained.values()])
@@ -99,7 +93,8 @@ class Stepper:
         leaves: list[tuple[LazyTable, Tensor, Tensor]] = []
         vectors = self._item_vectors(rows, random, leaves)
         features = self._content(self.towers.user_slots, self.data.user_features, examples.users, leaves)
-        queries = user_vectors(self.towers.dense, self._histories(examples), vectors, features)
+        pool = self.pool_weights(self._tensor(rows))
+        queries = user_vectors(self.towers.dense, self._histories(examples), (vectors, pool), features)
         targets = Targets(
             self._tensor(examples.target_owners),
             self._tensor(self._places(examples.targets)),
@@ -109,6 +104,13 @@ class Stepper:
         loss = shared_softmax(queries, vectors[:n_candidates], log_q, targets, self.recipe.temperature)
         self._move(loss, leaves, rate)
         return loss.detach()
+
+    def pool_weights(self, rows: Tensor | None = None) -> Tensor:
+        """Weight of items in a history [c], of all items [n] by default: popularity damped, and length undone."""
+        log_popularity, norms = self.log_popularity, self.norms
+        if rows is not None:
+            log_popularity, norms = log_popularity[rows], norms[rows]
+        return torch.exp(-self.towers.dense["pool_power"] * log_popularity) / norms
 
     def _rows(self, examples: Examples, random: np.random.Generator) -> tuple[NDArray[np.int64], int]:
         """Distinct item rows that the step needs, and how many of them, from the first, compete.
@@ -159,7 +161,7 @@ class Stepper:
         lengths = examples.history_lengths
         return Histories(
             self._tensor(self._places(examples.history)),
-            self._tensor(examples.history_weights * self.pool[examples.history]),
+            self._tensor(examples.history_weights),
             self._tensor(examples.history_positions),
             self._tensor(np.repeat(np.arange(len(lengths)), lengths)),
             self._tensor(np.concatenate([[0], np.cumsum(lengths)])),
@@ -173,7 +175,7 @@ class Stepper:
         items = events.items[past].astype(np.int64)
         histories = Histories(
             self._tensor(items),
-            self._tensor(events.weights[past] * self.pool[items]),
+            self._tensor(events.weights[past]),
             self._tensor(np.repeat(ends, lengths) - 1 - past),
             self._tensor(np.repeat(np.arange(len(lengths)), lengths)),
             self._tensor(np.concatenate([[0], np.cumsum(lengths)])),
@@ -182,7 +184,7 @@ class Stepper:
         if len(self.towers.user_slots):
             bag = self.data.user_features.take(users)
             features = bag_sums(self.towers.user_slots.values, TorchBag.of(bag, bag.slots, self.device))
-        return user_vectors(self.towers.dense, histories, vectors, features)
+        return user_vectors(self.towers.dense, histories, (vectors, self.pool_weights()), features)
 
     def _move(self, loss: Tensor, leaves: list[tuple[LazyTable, Tensor, Tensor]], rate: float) -> None:
         self.dense_optimiser.zero_grad(set_to_none=True)

@@ -131,17 +131,20 @@ Scorer = Callable[[NDArray[np.int32]], torch.Tensor]
 """User codes [b] → a score for every item [b, n], a fresh tensor."""
 
 
-def mean_ndcg(scorer: Scorer, split: Split, users: NDArray[np.int32]) -> float:
-    """Mean NDCG@20 of full rankings without the items that a user already has; 0 where there are no users."""
-    if len(users) == 0:
-        return 0.0
+def user_ndcg(scorer: Scorer, split: Split, users: NDArray[np.int32]) -> NDArray[np.float64]:
+    """NDCG@20 [users] of full rankings without the items that a user already has."""
     block = max(1, 16_000_000 // max(split.train.n_items, 1))  # 64 MB of scores at a time
     values = []
     for start in range(0, len(users), block):
         some = users[start : start + block]
         scores = scorer(some)
         values.append(_block_ndcg(scores, split, some))
-    return float(np.concatenate(values).mean())
+    return np.concatenate(values) if values else np.empty(0)
+
+
+def mean_ndcg(scorer: Scorer, split: Split, users: NDArray[np.int32]) -> float:
+    """Mean of `user_ndcg`; 0 where there are no users."""
+    return float(user_ndcg(scorer, split, users).mean()) if len(users) else 0.0
 
 
 def _block_ndcg(scores: torch.Tensor, split: Split, users: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -38,7 +38,8 @@ def continue_from(
     _copy_terms(towers.user_slots.values, encoders[0], model.tower.slots, model.user_encoder)
     _copy_terms(towers.item_slots.values, encoders[1], model.tower.item_slots, model.item_encoder)
     for name, tensor in towers.dense.items():
-        tensor.copy_(torch.from_numpy(np.array(getattr(model.tower, name))))
+        if name != "pool_power":  # a release holds the weights that it made; the exponent is learned again at once
+            tensor.copy_(torch.from_numpy(np.array(getattr(model.tower, name))))
     old = model.items.ids.rows(item_ids.to_list())
     known = np.flatnonzero((old >= 0) & (_lengths(model.items.two_tower)[old] > 0))
     directions = model.items.two_tower[old[known]]
