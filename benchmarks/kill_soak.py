@@ -10,46 +10,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import TandemError
+from local_mode.retrain import retrain
 from retrieval.golden import replay_golden
 from stores.releases import LocalReleases
+from training_job.settings import Effort, TrainingSettings
 
 WRITES_TO_SPREAD_OVER = 120
 """About as many times as one night on the small set touches a file for writing; a higher draw lets it finish."""
 
-CHILD = """
-import os, signal, sys, threading
-from pathlib import Path
-dataset, home, mode, point = sys.argv[1:]
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-from local_mode.retrain import retrain
-from training_job.settings import TrainingSettings
-writes = 0
-def count(event, arguments):
-    global writes
-    write_open = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-    if write_open or event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"):
-        if str(arguments[0]).startswith(home):
-            writes += 1
-            if writes == int(point):
-                die()
-if mode == "write":
-    sys.addaudithook(count)
-else:
-    threading.Timer(float(point), die).start()
-retrain(Path(dataset), Path(home), TrainingSettings(effort="quick"))
-os._exit(0)
-"""
+RECOVER_EVERY = 5
+"""Kills after which a night is left to finish on what they left behind."""
+
+_WRITES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
+_NEVER = 10**9
 
 
 @dataclass
@@ -66,13 +52,55 @@ class Soak:
 
 
 def run_child(dataset: Path, home: Path, mode: str, point: float) -> int:
-    """One night that dies at its point; the exit status (-9 where it did)."""
-    arguments = [sys.executable, "-c", CHILD, str(dataset), str(home), mode, str(point)]
-    return subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    """One night in a forked child that dies at its point; the exit status (-9 where it died).
+
+    Forking spares each night the seconds that importing torch takes; this process never computes, so the child starts
+    with no threads of another.
+    """
+    pid = os.fork()
+    if pid == 0:
+        _night(dataset, home, mode, point)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _night(dataset: Path, home: Path, mode: str, point: float) -> None:
+    """Never returns."""
+    status = 3
+    try:
+        if mode == "write":
+            sys.addaudithook(_dying_at_write(str(home), int(point)))
+        else:
+            threading.Timer(point, _die).start()
+        retrain(dataset, home, TrainingSettings(effort=Effort.QUICK))
+        status = 0
+    except TandemError as error:
+        print(error, file=sys.stderr)
+        status = 2
+    finally:
+        os._exit(status)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _dying_at_write(home: str, point: int) -> Callable[[str, tuple[Any, ...]], None]:
+    """An audit hook that kills the process the `point`-th time it touches a file below `home` for writing."""
+    writes = 0
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal writes
+        opened = event == "open" and isinstance(arguments[1], str) and not set(arguments[1]).isdisjoint("wax+")
+        if (opened or event in _WRITES) and str(arguments[0]).startswith(home):
+            writes += 1
+            if writes == point:
+                _die()
+
+    return count
 
 
 def soak(dataset: Path, home: Path, kills: int, seed: int = 0) -> Soak:
-    """Kill `kills` nights, alternately by time and by write, finishing one after each tenth kill."""
+    """Kill `kills` nights, alternately by time and by write, finishing one after every few."""
     rng = random.Random(seed)
     result = Soak()
     while result.kills < kills:
@@ -86,8 +114,8 @@ def soak(dataset: Path, home: Path, kills: int, seed: int = 0) -> Soak:
         else:
             result.torn.append(f"a night ended with status {status} (mode write={by_write}, point {point})")
         inspect(home, result, f"{'write' if by_write else 'second'} {point}")
-        if result.kills % 10 == 9 and status != 0:
-            result.recovered += run_child(dataset, home, "write", 10**9) == 0
+        if result.kills % RECOVER_EVERY == 0 and status != 0:
+            result.recovered += run_child(dataset, home, "write", _NEVER) == 0
     return result
 
 
@@ -122,7 +150,7 @@ def small_dataset(folder: Path) -> Path:
     """A generated world that trains in about a second."""
     out = folder / "dataset"
     command = [sys.executable, "-m", "cli.main", "generate", "--users", "150", "--items", "80", "--out", str(out)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # not here: polars' threads do not survive a fork
     return out
 
 

@@ -7,7 +7,7 @@ through the functions that the single commands call. `tandem demo` prints what t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +71,7 @@ def prepare(home: Path, data: Path | None, seed: int, say: Callable[[str], None]
     out = home / "datasets" / (data.resolve().name if data else "generated")
     if data is None:
         say(f"Generating a world of {WORLD.users} users and {WORLD.items} items …")
-        generate(WORLD, out, seed=seed)
+        generate(out, replace(WORLD, seed=seed))
     elif (data / "schema.toml").is_file():
         return data
     elif any((data / name).is_file() for name in _MOVIELENS_FILES):
