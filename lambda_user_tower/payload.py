@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from os import urandom
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -36,13 +36,13 @@ class Call(NamedTuple):
     """Decoded, without the stage."""
     query: str
     """As it came, percent-encoded."""
-    event: Mapping[str, Any]
+    event: dict[str, Any]
 
 
 def request_id(event: object, context: object) -> str:
     """The id of a request as API Gateway, or else Lambda, gave it; a random one where neither did."""
-    http = event.get("requestContext") if isinstance(event, Mapping) else None
-    given = http.get("requestId") if isinstance(http, Mapping) else None
+    http = event.get("requestContext") if isinstance(event, dict) else None
+    given = http.get("requestId") if isinstance(http, dict) else None
     for candidate in (given, getattr(context, "aws_request_id", None)):
         if isinstance(candidate, str) and candidate.isprintable() and 0 < len(candidate) <= MAX_REQUEST_ID:
             return candidate
@@ -51,7 +51,7 @@ def request_id(event: object, context: object) -> str:
 
 def read_call(event: object) -> Call:
     """What an event calls. Raises RequestInvalid, naming the part of the event, where it is no HTTP API event."""
-    if not isinstance(event, Mapping):
+    if not isinstance(event, dict):
         raise invalid("event", "the event is not an object")
     context = _mapping(event, "requestContext")
     http = _mapping(context, "http", "requestContext.http")
@@ -62,11 +62,11 @@ def read_call(event: object) -> Call:
     return Call(method, _without_stage(path, context), _raw_query(event), event)
 
 
-def _is_function_url(context: Mapping[str, Any]) -> bool:
+def _is_function_url(context: dict[str, Any]) -> bool:
     return ".lambda-url." in str(context.get("domainName", ""))
 
 
-def _without_stage(path: str, context: Mapping[str, Any]) -> str:
+def _without_stage(path: str, context: dict[str, Any]) -> str:
     """A path below a named stage begins with it; below `$default` it does not."""
     stage = context.get("stage", "$default")
     if stage != "$default" and isinstance(stage, str) and path.startswith(f"/{stage}/"):
@@ -74,12 +74,12 @@ def _without_stage(path: str, context: Mapping[str, Any]) -> str:
     return path
 
 
-def _raw_query(event: Mapping[str, Any]) -> str:
+def _raw_query(event: dict[str, Any]) -> str:
     """The query string; rebuilt where an event was written by hand and has only its parts."""
     query = event.get("rawQueryString")
     if query is None:
         parts = event.get("queryStringParameters") or {}
-        if not isinstance(parts, Mapping):
+        if not isinstance(parts, dict):
             raise invalid("queryStringParameters", "it is not an object")
         try:
             query = "&".join(f"{quote(str(name))}={quote(str(value), safe=',')}" for name, value in parts.items())
@@ -117,7 +117,7 @@ def percent_decode(text: str, field: str) -> str:
         raise invalid(field, "it is not UTF-8 under its percent-encoding") from error
 
 
-def read_body(event: Mapping[str, Any]) -> bytes:
+def read_body(event: dict[str, Any]) -> bytes:
     """The body of an event, at most MAX_BODY_BYTES.
 
     Raises MediaTypeUnsupported, RequestTooLarge (before decoding), RequestInvalid for what is no body at all.
@@ -160,7 +160,7 @@ def _too_large() -> RequestTooLarge:
 
 def _check_media_type(headers: object) -> None:
     """JSON, or nothing said; never compressed. Header names are lower case in payload 2.0."""
-    if not isinstance(headers, Mapping):
+    if not isinstance(headers, dict):
         return
     media_type = headers.get("content-type")
     if media_type is not None and not (isinstance(media_type, str) and _JSON_TYPE.fullmatch(media_type)):
@@ -174,14 +174,14 @@ def invalid(field: str, what: str, fix: str = "") -> RequestInvalid:
     return RequestInvalid(f"{field}: {what}.", field=field, fix=fix)
 
 
-def _mapping(parent: Mapping[str, Any], name: str, field: str = "") -> Mapping[str, Any]:
+def _mapping(parent: dict[str, Any], name: str, field: str = "") -> dict[str, Any]:
     value = parent.get(name)
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise invalid(field or name, "it is missing or not an object")
     return value
 
 
-def _text(parent: Mapping[str, Any], name: str, field: str = "") -> str:
+def _text(parent: dict[str, Any], name: str, field: str = "") -> str:
     value = parent.get(name)
     if not isinstance(value, str):
         raise invalid(field or name, "it is missing or not a string")

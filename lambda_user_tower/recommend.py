@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -48,8 +47,7 @@ _FITTING: Final[dict[FeatureKind, tuple[type, ...]]] = {
 """What a user feature of each kind may be told as."""
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """What one request is answered from."""
 
     served: Served

@@ -176,5 +176,5 @@ def test_tandem_serve_stops_on_sigterm(home: Path) -> None:
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(20) == 0
-    assert '"status": 200' in rest
+    assert json.loads(rest.splitlines()[-1])["status"] == 200
     assert "Traceback" not in rest
