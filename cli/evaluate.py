@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli.console import JsonFlag, emit, out, progress_bar, say, table
+from cli.console import JsonFlag, emit, one_of, out, progress_bar, say, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evaluation.result import Evaluation, Figures
 
 _PROTOCOLS: Final = ("global-time", "leave-last", "given", "cold-users", "random")
-_COLUMNS: Final = ("ndcg@10", "recall@20", "hit_rate@10", "mrr@10", "coverage@20", "diversity@20", "novelty@20")
+_COLUMNS: Final = ("ndcg@10", "recall@20", "hit_rate@10", "mrr@10", "coverage@20", "diversity@20")
 _WITH_INTERVAL: Final = ("ndcg@10", "recall@20")
 """Eighty columns hold no more; --json and --report have every interval."""
 _MAX_USERS: Final = 50_000
@@ -55,8 +55,8 @@ def evaluate(
     from training_job.backtest import SERVED_SAMPLE, Protocol, backtest, default_protocol
     from training_job.settings import Effort, TrainingSettings
 
-    _one_of("--protocol", protocol, _PROTOCOLS)
-    _one_of("--effort", effort, tuple(Effort))
+    one_of("--protocol", protocol, _PROTOCOLS)
+    one_of("--effort", effort, tuple(Effort))
     settings = TrainingSettings(effort=Effort(effort), seed=seed)
     judging = JudgeSettings(seed=seed, max_users=max_users, samples={"served": SERVED_SAMPLE})
     with progress_bar() as progress:
@@ -67,11 +67,6 @@ def evaluate(
     if report is not None:
         _write_report(report, evaluation, dataset)
     emit(as_json, evaluation, lambda: draw_evaluation(evaluation))
-
-
-def _one_of(option: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}", param_hint=option)
 
 
 def _write_report(path: Path, evaluation: Evaluation, dataset: Path) -> None:
