@@ -33,10 +33,12 @@ class Status(StrEnum):
 class Needs(StrEnum):
     """What must be there for a check to make sense."""
 
+    SCHEMA = "schema"
+    """The schema could be read; without it a default one is assumed."""
     READ = "read"
     """At least one file could be read."""
     EVENTS = "events"
-    """The events could be read and there are some."""
+    """There are events, and not all without ids."""
     USERS = "users"
     ITEMS = "items"
     """The users (items) table could be read, or the schema promises one."""
@@ -94,8 +96,9 @@ class Examined:
     def has(self, need: Needs) -> bool:
         """Whether what a check needs is there."""
         has = {
+            Needs.SCHEMA: self.schema_error is None,
             Needs.READ: any(table.columns for table in self.tables),
-            Needs.EVENTS: len(self.events.frame) > 0,
+            Needs.EVENTS: len(self.per_user) > 0 and len(self.per_item) > 0,
             Needs.USERS: len(self.users.frame) > 0 or bool(self.schema.users),
             Needs.ITEMS: len(self.items.frame) > 0 or bool(self.schema.items),
             Needs.SECONDS: self.schema.timed,

@@ -201,6 +201,7 @@ CHECKS: Final = (
         "Features are what is known of a user or an item before any event: without them cold ones get popularity.",
         "Name features under [users] and [items] in schema.toml.",
         _declared,
+        (Needs.SCHEMA,),
     ),
     Check(
         "features-filled",

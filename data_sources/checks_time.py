@@ -153,6 +153,7 @@ CHECKS: Final = (
         "Without times nothing ages: old and new events weigh the same, and a cut in time is impossible.",
         'If the source knows when events happened, add the column timestamp and set time = "timestamp".',
         _meaning,
+        (Needs.SCHEMA,),
     ),
     Check(
         "times-present",

@@ -24,7 +24,7 @@ _NEW_SESSION: Final = 0.2
 """Chance that an event opens a session: five events to a session on average."""
 _RETURNS: Final = 0.6
 """Chance that a session is about what the session before was about: tastes come in spells."""
-_FOLLOWS: Final = 0.5
+_FOLLOWS: Final = 0.65
 """Chance that an item is the successor of the one before."""
 _OTHER_INTEREST: Final = 0.12
 _ANYTHING: Final = 0.08

@@ -97,10 +97,9 @@ def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         rest = file.read(3).removeprefix(b"\xef\xbb\xbf")  # a byte order mark is not text
         while block := file.read(_BATCH_BYTES):
-            whole, newline, rest_of = (rest + block).rpartition(b"\n")
+            whole, newline, rest = (rest + block).rpartition(b"\n")
             if newline:
-                yield whole
-            rest = rest_of if newline else rest + block
+                yield whole + newline
         if rest:
             yield rest
 
@@ -112,7 +111,7 @@ def _decode(block: bytes, latin1: bool) -> pl.DataFrame:
     except UnicodeDecodeError:
         damaged = not latin1
         block = block.decode("latin-1" if latin1 else "utf-8", errors="replace").encode()
-    text = pl.read_lines(io.BytesIO(block))["line"].alias("text") if block else pl.Series("text", [""])
+    text = pl.read_lines(io.BytesIO(block))["line"].alias("text")
     undecodable = text.str.contains(_REPLACEMENT, literal=True) if damaged else pl.repeat(False, len(text), eager=True)
     return pl.DataFrame([text, undecodable.alias("undecodable")])
 

@@ -72,9 +72,9 @@ def _ratings(fields: pl.DataFrame) -> pl.DataFrame:
 
 def parse_users_100k(batch: pl.DataFrame) -> pl.DataFrame:
     fields = match(batch, _USER_100K, "not `user|age|gender|occupation|zip`")
-    years = list(AGE_GROUPS)[1:]
-    group = pl.col("age").cast(pl.Int32).cut([year - 1 for year in years], labels=list(AGE_GROUPS.values()))
-    return _users(fields.with_columns(group.cast(pl.String).alias("age_group")))
+    number = pl.Series(list(AGE_GROUPS)).search_sorted(fields["age"].cast(pl.Int64), side="right")
+    group = pl.Series(list(AGE_GROUPS.values())).gather(number.clip(1).cast(pl.Int64) - 1)
+    return _users(fields.with_columns(group.set(fields["age"].is_null(), None).alias("age_group")))
 
 
 def parse_users_1m(batch: pl.DataFrame) -> pl.DataFrame:
