@@ -48,7 +48,7 @@ class Degraded(StrEnum):
 
 @dataclass(frozen=True)
 class Candidates:
-    """Items that may be served, each row once, every one eligible. c candidates."""
+    """Items that may be served, best first, each row once, every one eligible. c candidates."""
 
     rows: NDArray[np.int32]
     """[c]"""
@@ -63,7 +63,7 @@ class Candidates:
     """Key of the popularity table that was blended in."""
     degraded: tuple[str, ...] = ()
     sources: NDArray[np.int8] | None = None
-    """[c] a Source each; None where all are Source.MODEL."""
+    """[c] a Source each; None where the request does not ask for `explain`."""
     unknown_items: int = 0
     """Events of the history whose item this release does not know; they were skipped."""
 

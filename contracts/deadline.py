@@ -11,9 +11,6 @@ import math
 import time
 from collections.abc import Callable
 
-DEFAULT_BUDGET_MS = 150.0
-"""Of a request (the issue's figure): a page that waits longer shows something else."""
-
 
 class Deadline:
     """The moment by which an answer must be ready."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,19 +46,12 @@ class Found:
         here = {_SOURCE: np.full(len(self), source, np.float32)}
         return Found(self.rows, self.scores, {**self.parts, **here, **parts})
 
-    def candidates(self, route: Route, model_name: str, segment: str | None = None) -> Candidates:
-        """As they leave retrieval."""
+    def candidates(self, route: Route, model_name: str, segment: str | None = None, **facts: Any) -> Candidates:
+        """As they leave retrieval; `facts` are further fields of Candidates."""
         parts = dict(self.parts)
         sources = parts.pop(_SOURCE, None)
-        return Candidates(
-            self.rows,
-            self.scores,
-            route,
-            model_name,
-            parts,
-            segment,
-            sources=None if sources is None else sources.astype(np.int8),
-        )
+        named = None if sources is None else sources.astype(np.int8)
+        return Candidates(self.rows, self.scores, route, model_name, parts, segment, sources=named, **facts)
 
     @staticmethod
     def nothing() -> Found:

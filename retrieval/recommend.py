@@ -8,8 +8,6 @@ no HTTP and no stores but the vector index.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contracts.candidates import Candidates
 from contracts.deadline import Deadline
 from contracts.profile import Profile
@@ -50,5 +48,6 @@ def find_candidates(
     found, model_name, segment = find(route, ask, request)
     if len(found) < ask.places:
         found = fill(model, eligible, found, ask.places)
-    candidates = found.candidates(route, model_name, segment)
-    return replace(candidates, degraded=tuple(ask.degraded), unknown_items=visitor.unknown_items)
+    return found.candidates(
+        route, model_name, segment, degraded=tuple(ask.degraded), unknown_items=visitor.unknown_items
+    )

@@ -6,7 +6,6 @@ guessed from its attributes; there TF-IDF speaks alone and the vector only fills
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -60,7 +59,7 @@ def similar_items(
     found = found.take(eligible.of(rows)).best_first().take(slice(k))
     if len(found) < k:
         found = fill(model, eligible, found, k)
-    return replace(found.candidates(Route.SIMILAR, "two_tower"), degraded=degraded)
+    return found.candidates(Route.SIMILAR, "two_tower", degraded=degraded)
 
 
 def _near(

@@ -119,6 +119,5 @@ def _towards_items(tower: TowerArrays, x: Floats) -> Floats:
         hidden = x @ tower.hidden_weight
         hidden += tower.hidden_bias
         x += np.maximum(hidden, 0, out=hidden) @ tower.output_weight
-    length = np.sqrt(np.einsum("...d,...d->...", x, x))
-    x /= np.maximum(length, SHORTEST)[..., None]
+    x /= np.maximum(np.sqrt(np.vecdot(x, x)), SHORTEST)[..., None]
     return x

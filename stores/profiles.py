@@ -97,16 +97,20 @@ class Profiles(Protocol):
 
 
 class SqliteProfiles:
-    """Profiles in one SQLite file: readers never wait (WAL), writers of several threads and processes take turns."""
+    """Profiles in one SQLite file: readers never wait (WAL), writers of several threads and processes take turns.
+
+    One connection reads and one writes, whatever the number of threads: a dev server starts one per request.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create. Raises ProfilesUnavailable for a file that is none or of another version."""
         self._path = path
-        self._local = threading.local()
-        self._open_connections: list[sqlite3.Connection] = []
+        self._reading, self._taking_turns = threading.Lock(), threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._naming_failures():
-            self._check_version(self._connection())
+            self._writer = _connect(path)
+            self._check_version()
+            self._reader = _connect(path)
 
     def __enter__(self) -> Self:
         return self
@@ -115,15 +119,16 @@ class SqliteProfiles:
         self.close()
 
     def close(self) -> None:
-        """Close the connections of all threads."""
-        while self._open_connections:
-            self._open_connections.pop().close()
-        self._local = threading.local()
+        """Close the file; whoever still reads or writes finishes first."""
+        with self._reading, self._taking_turns:
+            self._reader.close()
+            self._writer.close()
 
     def get(self, user_id: str, deadline: Deadline | None = None) -> Profile:  # noqa: ARG002  # a local read is 20 µs
         """See `Profiles.get`."""
         with self._naming_failures():
-            record = self._connection().execute(_READ, (user_id,)).fetchone()
+            with self._reading:
+                record = self._reader.execute(_READ, (user_id,)).fetchone()
             return Profile(user_id=user_id) if record is None else _decode(record[0])
 
     def append(self, user_id: str, events: Sequence[HistoryEvent], event_ids: Sequence[str] = ()) -> int:
@@ -164,23 +169,18 @@ class SqliteProfiles:
             loaded += len(chunk)
         return loaded
 
-    def _connection(self) -> sqlite3.Connection:
-        """This thread's connection; autocommit, transactions are opened by name."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            self._open_connections.append(connection)
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last writes, never the file
-            self._local.connection = connection
-        return connection
+    def _check_version(self) -> None:
+        try:
+            self._create_if_new()
+        except BaseException:
+            self._writer.close()
+            raise
 
-    def _check_version(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            connection.execute(_CREATE)
-            connection.execute(f"PRAGMA user_version = {CURRENT_VERSION}")
+    def _create_if_new(self) -> None:
+        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            self._writer.execute(_CREATE)
+            self._writer.execute(f"PRAGMA user_version = {CURRENT_VERSION}")
         elif not OLDEST_READABLE_VERSION <= version <= CURRENT_VERSION:
             raise ProfilesUnavailable(
                 f"{self._path}: version {version} is outside the readable range "
@@ -191,15 +191,14 @@ class SqliteProfiles:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that no other writer interleaves with."""
-        with self._naming_failures():
-            connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
+        with self._naming_failures(), self._taking_turns:
+            self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield connection
-                connection.execute("COMMIT")
+                yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
                 raise
 
     @contextmanager
@@ -222,6 +221,19 @@ class SqliteProfiles:
             f"{self._path}: not a readable profile store: {error}.",
             fix="Move the file away; the next publish fills a new one.",
         )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Autocommit; transactions are opened by name. The caller's locks keep threads apart."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last writes, never the file
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _not_remembered(

@@ -2,9 +2,10 @@
 
 The world: `n_items` items i000000, i000001, … Row r belongs to category r % n_categories. Popularity falls with the
 row: row 0 is the most popular item of all, so the global list is simply the rows in order. The last `n_cold` rows are
-cold (0 to 4 events) and new (a day old; all others are 60 days old or more). Vectors of a category lie around an axis of their own, so a history in a category asks
-for that category, in both models. Users have `gender` and `age`; the segment gender=F likes category 0, gender=M
-category 1. Golden cases and probes are computed, hence valid. Nothing here is trained.
+cold (0 to 4 events) and new (a day old; all others are 60 days old or more). Vectors of a category lie around an axis
+of their own, so a history in a category asks for that category, in both models. Users have `gender` and `age`; the
+segment gender=F likes category 0, gender=M category 1. Golden cases and probes are computed, hence valid. Nothing here
+is trained.
 """
 
 from __future__ import annotations

@@ -157,16 +157,14 @@ def test_a_failed_write_leaves_the_record_as_it_was(profiles):
     assert profiles.append("u", [HistoryEvent("b")]) == 1
 
 
-def test_a_writer_that_waits_too_long_is_named(profiles, monkeypatch):
+def test_a_writer_that_waits_too_long_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(stores.profiles, "_BUSY_MS", 10)
-    profiles.close()
-    blocker = sqlite3.connect(profiles._path, isolation_level=None)
-    blocker.execute("BEGIN IMMEDIATE")
-    try:
+    with SqliteProfiles(tmp_path / "p.sqlite") as store:
+        blocker = sqlite3.connect(tmp_path / "p.sqlite", isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateBusy, match="another process"):
-            profiles.append("u", [HistoryEvent("a")])
-        assert profiles.get("u").n_events == 0  # readers do not wait
-    finally:
+            store.append("u", [HistoryEvent("a")])
+        assert store.get("u").n_events == 0  # readers do not wait
         blocker.close()
 
 
@@ -186,9 +184,9 @@ def test_another_version_is_refused(tmp_path):
         SqliteProfiles(tmp_path / "p.sqlite")
 
 
-def test_a_damaged_record_is_named(profiles):
+def test_a_damaged_record_is_named(profiles, tmp_path):
     profiles.append("u", [HistoryEvent("a")])
-    with sqlite3.connect(profiles._path) as connection:
+    with sqlite3.connect(tmp_path / "profiles.sqlite") as connection:
         connection.execute("UPDATE profiles SET profile = x'c1'")
     connection.close()
     with pytest.raises(ProfilesUnavailable):
