@@ -14,7 +14,7 @@ def backfill_profiles(indexed: IndexedDataset, profiles: Profiles) -> int:
     """Write the profile of every user of a dataset; returns how many. Killed half-way, it can be run again."""
     return profiles.bulk_load(
         indexed.user_ids,
-        indexed.item_ids,
+        indexed.item_ids.to_list(),
         indexed.interactions,
         indexed.users.iter_rows(named=True) if indexed.users.width else None,
         timed=indexed.schema.timed,

@@ -6,7 +6,7 @@ Knows nothing of commands. All files of `cli/` call it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,6 +84,12 @@ def _line_per_stage() -> ProgressCallback:
             err.print(f"{stage} ({total})", highlight=False)
 
     return advance
+
+
+def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:
+    """Refuse a value that is not among the choices, as a usage error."""
+    if value is not None and value not in choices:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}", param_hint=option)
 
 
 def say(text: str) -> None:

@@ -47,7 +47,7 @@ def evaluate(
 
     Cold users (fewer than 5 known events) are reported apart. The whole catalogue is ranked for every judged user.
 
-    Example: tandem evaluate my-dataset --effort quick --report report.html
+    Example: tandem evaluate dataset --effort quick --report report.html
     """
     from data_sources.dataset import open_dataset
     from data_sources.indexed import index_dataset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, out, say, table
+from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, one_of, out, say, table
 from contracts.errors import TandemError
 from contracts.release import MODELS, Publication
 
@@ -86,8 +86,7 @@ def publish(
     from index_loader.publish import publish as publish_release
     from stores.releases import LocalReleases
 
-    if model not in MODELS:
-        raise typer.BadParameter(f"{model!r} is not one of {', '.join(MODELS)}", param_hint="--model")
+    one_of("--model", model, MODELS)
     store = LocalReleases(home)
     current = store.current()
     moved = publish_release(store, release, None, current.etag if current else None, served_model=model)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, err, out, progress_bar, say, table
+from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, err, one_of, out, progress_bar, say, table
 from cli.evaluate import draw_evaluation
 from cli.serving import draw_slate
 
@@ -41,12 +41,13 @@ def train(
 ) -> None:
     """Train on a dataset, seal the release, let the gate judge it, and publish it.
 
-    Example: tandem train my-dataset --effort quick
+    Example: tandem train dataset --effort quick
     """
     from local_mode.retrain import retrain
-    from training_job.settings import training_settings
+    from training_job.settings import Effort, TrainingSettings
 
-    settings = training_settings(effort=effort, seed=seed, deterministic=deterministic)
+    one_of("--effort", effort, tuple(Effort))
+    settings = TrainingSettings(effort=Effort(effort), seed=seed, deterministic=deterministic)
     with progress_bar() as progress:
         done = retrain(dataset, home, settings, warm_start=warm_start, publish_it=not no_publish, progress=progress)
     payload = {

@@ -49,30 +49,31 @@ def recommend(
 def draw_slate(slate: dict[str, Any], who: str, names: dict[str, str]) -> None:
     """A slate as a table, with the parts of each score where they were asked for."""
     why = slate["why"]
-    parts = list(dict.fromkeys(part for item in slate["items"] for part in item.get("explain") or {}))
-    columns = ["", "item", "title", "score", *parts]
+    explained = any("explain" in item for item in slate["items"])
+    columns = ["", "item", "title", "score", *(["made of"] if explained else [])]
     rows = [
         [
             str(place),
             escape(item["item_id"]),
             escape(names.get(item["item_id"], "")),
-            f"{item['score']:.4f}",
-            *(part_text((item.get("explain") or {}).get(part)) for part in parts),
+            f"{item['score']:.3f}",
+            *([score_parts(item["explain"])] if explained else []),
         ]
         for place, item in enumerate(slate["items"], start=1)
     ]
-    out.print(table(f"For {who}: route {why['route']}, model {why['model']}", columns, rows, right=3))
+    out.print(table(f"For {escape(who)}: route {why['route']}, model {why['model']}", columns, rows, right=99))
     notes = [f"release {why['release']}", f"publication {why['publication']}"]
     notes += [f"table {why['segment']}"] if why.get("segment") else []
     notes += [f"degraded: {', '.join(why['degraded'])}"] if why["degraded"] else []
     out.print(escape(", ".join(notes)), style="dim", highlight=False)
 
 
-def part_text(value: object) -> str:
-    """A part of a score as a person reads it."""
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return "" if value is None else escape(str(value))
+def score_parts(parts: dict[str, Any]) -> str:
+    """The parts of a score that say something: figures other than zero, and where the item came from."""
+    figures = [f"{name} {value:+.3f}" for name, value in parts.items() if isinstance(value, float) and value]
+    words = [str(value) for value in parts.values() if isinstance(value, str)]
+    words += [name for name, value in parts.items() if value is True]
+    return escape(", ".join([*words, *figures]))
 
 
 def serve(

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import DatasetError
+from data_sources.checks import Status
 from data_sources.dataset import open_dataset
-from data_sources.doctor import diagnose
+from data_sources.doctor import Diagnosis, diagnose
 from data_sources.generator import WorldSettings, generate
 from data_sources.importers.lightgcn import import_lightgcn
 from data_sources.importers.movielens import import_movielens
@@ -36,8 +37,7 @@ class Demo:
     """Everything that the demo showed."""
 
     dataset: Path
-    check: dict[str, Any]
-    """Verdict → number of checks of the data doctor, and those that did not pass."""
+    check: Diagnosis
     night: Retrained
     slates: dict[str, dict[str, Any]]
     """Who asked → the handler's answer."""
@@ -92,14 +92,15 @@ def prepare(home: Path, data: Path | None, seed: int, say: Callable[[str], None]
     return out
 
 
-def _checked(dataset: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def _checked(dataset: Path, say: Callable[[str], None]) -> Diagnosis:
     diagnosis = diagnose(dataset)
-    counts = diagnosis.counts()
-    say("Data doctor: " + ", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
-    noted = [result for result in diagnosis.results if result.verdict != "PASS"]
-    for result in noted:
-        say(f"  {result.verdict} {result.name}: {result.found}")
-    return {"counts": counts, "noted": noted}
+    say("Data doctor: " + ", ".join(f"{number} {verdict}" for verdict, number in diagnosis.counts.items()))
+    for check in diagnosis.checks:
+        if check.status is not Status.PASS:
+            say(f"  {check.status} {check.name}: {check.found}")
+    if not diagnosis.ok:
+        raise DatasetError(f"{dataset}: the data doctor found failures.", fix=f"`tandem check {dataset}` says which.")
+    return diagnosis
 
 
 def visitors(indexed: IndexedDataset) -> dict[str, dict[str, Any]]:

@@ -12,26 +12,23 @@ from typing import Any
 
 import pytest
 import typer.main
-from click import Command, Group
 
 from cli.main import app
 
-CLICK: Group = typer.main.get_group(app)
 
-
-def commands(group: Group = CLICK, prefix: str = "") -> dict[str, Command]:
-    """Every leaf command by its full name."""
-    found: dict[str, Command] = {}
-    for name, command in group.commands.items():
+def commands(group: Any = None, prefix: str = "") -> dict[str, Any]:
+    """Every leaf command (of typer's own click) by its full name."""
+    found: dict[str, Any] = {}
+    for name, command in (group or typer.main.get_group(app)).commands.items():
         full = f"{prefix}{name}"
-        if isinstance(command, Group):
+        if hasattr(command, "commands"):
             found |= commands(command, f"{full} ")
         else:
             found[full] = command
     return found
 
 
-def example(command: Command) -> str:
+def example(command: Any) -> str:
     """The runnable example of a command's help."""
     text = " ".join(f"{command.help or ''} {command.epilog or ''}".split())
     found = re.search(r"Example: (tandem .+?)(?:$| \(|\. )", text)
@@ -55,10 +52,10 @@ def one_object(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a generated dataset, two releases and a published one, as the examples assume."""
     folder = tmp_path_factory.mktemp("workplace")
-    made = tandem("generate", "--users", "200", "--items", "100", "--out", "my-dataset", "--json", cwd=folder)
+    made = tandem("generate", "--users", "200", "--items", "100", "--out", "dataset", "--json", cwd=folder)
     assert made.returncode == 0, made.stderr
     for seed in ("0", "1"):
-        trained = tandem("train", "my-dataset", "--effort", "quick", "--seed", seed, "--json", cwd=folder)
+        trained = tandem("train", "dataset", "--effort", "quick", "--seed", seed, "--json", cwd=folder)
         assert trained.returncode in (0, 1), trained.stderr
         assert one_object(trained)
     return folder
@@ -94,13 +91,13 @@ def test_the_example_of_every_help_runs(name: str, workplace: Path) -> None:
     releases = [row["id"] for row in one_object(tandem("releases", "--json", cwd=workplace))["releases"]]
     fitting = iter(releases)
     words = [next(fitting) if re.fullmatch(r"r\d{8}T\d{6}-[0-9a-f]{8}", word) else word for word in words]
-    words = ["my-dataset" if word in ("D", "DATASET") else word for word in words]
+    words = ["dataset" if word in ("D", "DATASET") else word for word in words]
     done = tandem(*words, cwd=workplace)
     assert done.returncode == 0, done.stderr
 
 
 def test_json_is_one_object_and_the_rest_goes_elsewhere(workplace: Path) -> None:
-    for words in (["releases"], ["recommend", "--user-id", "nobody"], ["check", "my-dataset"]):
+    for words in (["releases"], ["recommend", "--user-id", "nobody"], ["check", "dataset"]):
         done = tandem(*words, "--json", cwd=workplace)
         assert one_object(done), words
 
