@@ -26,9 +26,10 @@ Reader = Callable[[str, str], Any]
 
 _BODY: Final = msgspec.json.Decoder(RecommendationRequest)
 _QUOTED_FIELDS: Final = tuple(f'"{name}"'.encode() for name in RecommendationRequest.__struct_fields__)
-_WHERE: Final = re.compile(r" - at `(?:key` in `)?\$(.*)`$", re.DOTALL)
-_UNKNOWN_OR_MISSING: Final = re.compile(r"unknown field `(.*)`|missing required field `(.*)`", re.DOTALL)
-_INTEGER: Final = re.compile(r"-?[0-9]{1,9}", re.ASCII)
+# Patterns are compiled where they are first used: a cold start on a good request compiles none.
+_WHERE: Final = r"(?s) - at `(?:key` in `)?\$(.*)`$"
+_UNKNOWN_OR_MISSING: Final = r"(?s)unknown field `(.*)`|missing required field `(.*)`"
+_INTEGER: Final = r"-?[0-9]{1,9}"
 """Nine digits hold every bound and keep int() cheap, whatever is sent."""
 
 
@@ -92,7 +93,7 @@ def _read_query(query: str, readers: Mapping[str, Reader], repeatable: str = "",
             member = name[len(family) + 1 :]
             fields.setdefault(family, {}).setdefault(member, []).append(form_decode(encoded, name))
         elif name not in readers:
-            raise invalid(name, "there is no such parameter")
+            raise invalid(name or "rawQueryString", "there is no such parameter")
         elif name == repeatable:
             fields.setdefault(name, []).extend(readers[name](name, encoded))
         elif name in fields:
@@ -116,7 +117,7 @@ def _ids(name: str, encoded: str) -> list[str]:
 
 
 def _integer(name: str, encoded: str) -> int:
-    if not _INTEGER.fullmatch(encoded):
+    if not re.fullmatch(_INTEGER, encoded):
         raise invalid(name, "expected a whole number")
     return int(encoded)
 
@@ -148,19 +149,19 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise _repeated(name)
+                raise _repeated(name or "body")  # a key may be empty, the name of a field not
             seen.add(name)
 
 
 def _explained(error: msgspec.ValidationError, tree: Any) -> RequestInvalid:
     """A validation error as the field that it is about and what is wrong with it."""
     message = str(error)
-    where = _WHERE.search(message)
+    where = re.search(_WHERE, message)
     path = where[1].removeprefix(".") if where else ""
     message = message[: where.start()] if where else message
     if "[...]" in path:
         path = _name_member(path, tree)
-    if named := _UNKNOWN_OR_MISSING.search(message):
+    if named := re.search(_UNKNOWN_OR_MISSING, message):
         path = ".".join(part for part in (path, named[1] or named[2]) if part)
     path = path or "body"
     return invalid(path, message[0].lower() + message[1:])

@@ -12,17 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from contracts.errors import NothingPublished, TandemError
-from contracts.fitted import FittedModel
 from contracts.release import Publication
 from lambda_user_tower.logs import Log
 from lambda_user_tower.settings import LambdaSettings
 from reranking.settings import RerankSettings
 from retrieval.opened import OpenModel, open_model
 from retrieval.settings import RetrievalSettings
-from stores.releases import Current
+from stores.releases import Current, Releases
 
 RETRY_SECONDS: Final = 60.0
 """A publication that could not be opened is tried again after this: hashing a large release is seconds of work."""
@@ -35,14 +34,6 @@ PUBLICATION_NOT_OPENED: Final = "publication_not_opened"
 
 _CANNOT_OPEN: Final = (TandemError, OSError, ValueError, MemoryError)
 """What opening files that are cut, altered, unreadable or too large raises."""
-
-
-class PublishedReleases(Protocol):
-    """What serving needs of `stores.releases.Releases`."""
-
-    def current(self) -> Current | None: ...
-    def publication(self, publication: str) -> Publication: ...
-    def open(self, release: str) -> FittedModel: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class Serving:
 
     def __init__(
         self,
-        releases: PublishedReleases,
+        releases: Releases,
         settings: LambdaSettings,
         log: Log,
         clock: Callable[[], float] = time.monotonic,

@@ -39,6 +39,8 @@ BAD_BODIES = {
         b'{"num_items": -Infinity}',
         b"{'user_id': 'a'}",
         b'{"' + HALF_A_PAIR + b'": 1}',
+        b'{"": 1}',
+        b'{"features": {"": 1, "": 2}}',
     ],
     "num_items": [
         b'{"num_items": %s}' % number
@@ -209,6 +211,13 @@ def test_a_parameter_given_twice_is_named(name: str) -> None:
     with pytest.raises(RequestInvalid) as caught:
         parse_user("u", f"{name}={value}&{name}={value}")
     assert caught.value.field == name
+
+
+@pytest.mark.parametrize("query", ["=", "=1", "&=&"])
+def test_a_parameter_without_a_name_is_refused(query: str) -> None:
+    with pytest.raises(RequestInvalid) as caught:
+        parse_popular(query)
+    assert caught.value.field == "rawQueryString"
 
 
 def test_a_segment_feature_has_one_value() -> None:
