@@ -6,6 +6,7 @@ met by over-fetching, and by one wider query where too little was left. It does 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,7 +103,7 @@ def _cold_near_history(ask: Ask, model_name: str, query: Floats, found: Rows) ->
     A few dozen pairs: plain Python is three times faster on them than the dozen array calls that it replaces.
     """
     cold, recent = ask.model.cold, ask.visitor.rows[-ask.settings.recent_items :]
-    quota = int(ask.pool * ask.settings.cold_quota)
+    quota = math.ceil(ask.places * ask.settings.cold_quota)
     if not cold.rows.size or not len(recent) or not quota:
         return Found.nothing()
     if ask.deadline.expired:

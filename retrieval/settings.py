@@ -32,7 +32,7 @@ class RetrievalSettings:
     max_fetch: int = 1_000
     """Most rows of one query: a search engine's cost grows with k, and the wider query comes only when needed."""
     cold_quota: float = 0.1
-    """Share of the pool that cold items near the user's history may take."""
+    """Share of the slate, rounded up, that cold items near the history may take: their likeness is a guess."""
     recent_items: int = 10
     """Newest items of a history whose cold neighbours are looked at."""
     new_days: float = 30.0

@@ -27,7 +27,7 @@ SAMPLE_SHARE: Final = 8
 """In a small catalogue an eighth of the scores: partitioning them all would cost as much as the scan."""
 
 GATHER_BELOW: Final = 0.1
-"""A mask that lets through a smaller share than this is scored row by row: a gathered row costs about ten scanned ones."""
+"""A mask that lets through a smaller share is scored row by row: a gathered row costs about ten scanned ones."""
 
 BLOCK_SCORES: Final = 4_000_000
 """Scores that `search_many` holds at once (16 MB)."""
