@@ -17,7 +17,7 @@ import polars as pl
 from contracts.errors import DatasetError, SchemaError
 from contracts.schema import DEFAULT_EVENT_TYPE, EVENT_COLUMNS, DatasetSchema, parse_schema, schema_toml
 from data_sources.findings import raise_fatal
-from data_sources.folders import replace_folder, restore_folder
+from data_sources.folders import living_folder, replace_folder
 from data_sources.reading import ID_OF, Table, conform, empty_table, read_table, repeated_ids
 
 SCHEMA_NAME: Final = "schema.toml"
@@ -46,8 +46,7 @@ def open_dataset(path: Path, *, event_columns: Sequence[str] = EVENT_COLUMNS) ->
     Raises SchemaError for a schema that is missing or wrong, DatasetError (file, column, first rows) for a table that
     cannot be read, lacks what the schema promises, or holds values of another kind, null ids or repeated ids.
     """
-    path = Path(path)
-    restore_folder(path)
+    path = living_folder(Path(path))
     schema = read_schema(path)
     tables = [
         read_table(path, schema, name, event_columns if name == "events" else None)

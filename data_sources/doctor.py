@@ -19,7 +19,7 @@ from data_sources import checks_events, checks_features, checks_files, checks_id
 from data_sources.checks import Check, Examined, Needs, Outcome, Status, failed
 from data_sources.dataset import read_schema
 from data_sources.findings import Place
-from data_sources.folders import restore_folder
+from data_sources.folders import living_folder
 from data_sources.reading import read_table
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -65,7 +65,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 def diagnose(path: Path, now: int | None = None) -> Diagnosis:
     """Run every check that makes sense over the dataset in the folder `path`; `now` in Unix seconds."""
-    examined = _examine(Path(path), int(time.time()) if now is None else now)
+    examined = _examine(living_folder(Path(path)), int(time.time()) if now is None else now)
     sensible = [check for check in CHECKS if all(examined.has(need) for need in check.needs)]
     results = [_result(check, _run(check, examined)) for check in sensible]
     counts = {status.value: sum(result.status is status for result in results) for status in Status}
@@ -86,7 +86,6 @@ def diagnose(path: Path, now: int | None = None) -> Diagnosis:
 def _examine(path: Path, now: int) -> Examined:
     schema, schema_error = DatasetSchema(), None
     try:
-        restore_folder(path)
         schema = read_schema(path)
     except (SchemaError, DatasetError) as error:
         schema_error = str(error)

@@ -6,9 +6,11 @@ Knows nothing of what is in them. `dataset`, `generator` and the importers write
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ from typing import Final
 import polars as pl
 
 from contracts.errors import DatasetError, StorageFull
+
+_PARTIAL: Final = ".partial"
+_ABANDONED_SECONDS: Final = 86_400
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS: Final = tuple(f"(os error {number})" for number in _FULL)
@@ -28,7 +33,7 @@ def replace_folder(path: Path, may_replace: Callable[[Path], bool]) -> Iterator[
     """Yield an empty folder beside `path`; on success it becomes `path`, on failure nothing is left of it.
 
     An existing `path` is replaced only if it is an empty folder or `may_replace(path)`: it is moved aside first and
-    removed last, so a process killed between the two renames loses nothing (`restore_folder` puts it back).
+    removed last, so a process killed between the two renames loses nothing (`living_folder` finds it).
     Raises DatasetError where `path` may not be replaced or cannot be written, StorageFull where the disk is full.
     """
     path = path.resolve()
@@ -36,8 +41,8 @@ def replace_folder(path: Path, may_replace: Callable[[Path], bool]) -> Iterator[
     staging: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        restore_folder(path)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        _sweep(path)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent))
         yield staging
         staging.chmod(0o755)  # mkdtemp makes it private
         _flush(staging)
@@ -49,11 +54,19 @@ def replace_folder(path: Path, may_replace: Callable[[Path], bool]) -> Iterator[
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def restore_folder(path: Path) -> None:
-    """Put back the folder that a killed `replace_folder` had moved aside."""
+def living_folder(path: Path) -> Path:
+    """`path`, or the folder that a `replace_folder` which was killed had moved aside from there."""
     aside = _aside(path.resolve())
-    if aside.is_dir() and not path.exists():
+    return aside if aside.is_dir() and not path.exists() else path
+
+
+def _sweep(path: Path) -> None:
+    """Put back what a killed writer had moved aside, and remove what it had begun a day ago: nobody writes it now."""
+    if (aside := living_folder(path)) != path:
         aside.rename(path)
+    for begun in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
+        if time.time() - begun.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(begun, ignore_errors=True)
 
 
 def _aside(path: Path) -> Path:

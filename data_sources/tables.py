@@ -169,7 +169,12 @@ def odd_json_lines(lines: pl.Series) -> pl.Series:
 
 
 def odd_csv_lines(lines: pl.Series) -> pl.Series:
-    """[n] lines without quotes that have another number of fields than the header."""
-    commas = lines.str.count_matches(",")
-    plain = ~lines.str.contains('"', literal=True) & (lines != "")
-    return plain & (commas != commas.head(1).item()) if len(lines) else plain
+    """[n] lines without quotes that have another number of fields than the header.
+
+    None where a quoted field goes over several lines: lines are not rows then.
+    """
+    commas, quotes = lines.str.count_matches(","), lines.str.count_matches('"', literal=True)
+    if lines.is_empty() or (quotes % 2 == 1).any():
+        return pl.repeat(False, len(lines), dtype=pl.Boolean, eager=True)
+    plain: pl.Series = (quotes == 0) & (lines != "")
+    return plain & (commas != commas.head(1).item())

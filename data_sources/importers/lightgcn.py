@@ -1,6 +1,7 @@
 """A folder with `train.txt` and `test.txt`, a line `user item item …` each: a given split without time or features.
 
-The format of the graph recommenders' public splits (Gowalla, Yelp2018, Amazon-book). The CLI calls it.
+A line without items is a user without events. It is the format of the graph recommenders' public splits (Gowalla,
+Yelp2018, Amazon-book). The CLI calls it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def import_lightgcn(source: Path, out: Path, max_rejected: float = DEFAULT_MAX_R
     sources = [read_rows(source / f"{split}.txt", _parse) for split in ("train", "test")]
     events = pl.concat([_events(rows, split) for rows, split in zip(sources, ("train", "test"), strict=True)])
     schema = DatasetSchema(time=TimeMeaning.NONE, given_split=True)
-    return write_imported(Imported(schema, events, None, None, sources), out, max_rejected)
+    users = pl.concat([rows.fields.select("user_id") for rows in sources]).unique(maintain_order=True)
+    return write_imported(Imported(schema, events, users, None, sources), out, max_rejected)
 
 
 def _parse(batch: pl.DataFrame) -> pl.DataFrame:

@@ -224,6 +224,18 @@ def test_a_csv_that_was_cut_names_the_line(tmp_path: Path) -> None:
     assert result.where[0].rows == (USERS + 1,)
 
 
+def test_a_csv_with_fields_over_several_lines_is_not_called_cut(tmp_path: Path) -> None:
+    folder = small_world().save(tmp_path)
+    items = pl.read_parquet(folder / "items.parquet").with_columns(
+        title=pl.lit("two\nlines, really"), tags=pl.col("tags").list.join("|")
+    )
+    (folder / "items.parquet").unlink()
+    items.write_csv(folder / "items.csv")
+    diagnosis = diagnose(folder, now=NOW)
+    assert _result(diagnosis, "rows-complete").status is Status.PASS
+    assert diagnosis.ok
+
+
 def test_places_name_the_part_and_the_row_in_it(tmp_path: Path) -> None:
     world = small_world()
     folder = world.save(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -86,10 +87,24 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         write_dataset(tmp_path / "file" / "d", world.schema, world.events, world.users, world.items)
 
 
+def test_what_a_killed_writer_left_is_swept_a_day_later(tmp_path: Path) -> None:
+    world = small_world()
+    for name in (".d.old.partial", ".d.young.partial", ".other.x.partial"):
+        (tmp_path / name).mkdir()
+    for name in (".d.old.partial", ".other.x.partial"):
+        os.utime(tmp_path / name, (0, 0))
+    write_dataset(tmp_path / "d", world.schema, world.events, world.users, world.items)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".d.young.partial", ".other.x.partial", "d"]
+
+
 def test_a_folder_that_was_moved_aside_when_the_writer_died_comes_back(tmp_path: Path) -> None:
     world = small_world()
     write_dataset(tmp_path / "d", world.schema, world.events, world.users, world.items)
     (tmp_path / "d").rename(tmp_path / ".d.replaced")
+    assert len(open_dataset(tmp_path / "d").events) == len(world.events)
+    with pytest.raises(ZeroDivisionError):
+        _fail_half_way(tmp_path / "d")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
     assert len(open_dataset(tmp_path / "d").events) == len(world.events)
 
 

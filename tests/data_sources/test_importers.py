@@ -142,7 +142,9 @@ def test_sequences_keep_their_order_and_their_users_without_items(tmp_path: Path
 
 
 def test_lightgcn_keeps_its_split(tmp_path: Path) -> None:
-    source = _write(tmp_path / "s", train__txt="0 5 6\n1 5\n2\n", test__txt="0 7\n1 6 8 \n", user_list__txt="ignored")
+    source = _write(
+        tmp_path / "s", train__txt="0 5 6\n1 5\nidle\n", test__txt="0 7\n1 6 8 \n", user_list__txt="ignored"
+    )
     import_lightgcn(source, tmp_path / "d")
     dataset = open_dataset(tmp_path / "d")
     assert dataset.schema.time is TimeMeaning.NONE
@@ -154,6 +156,7 @@ def test_lightgcn_keeps_its_split(tmp_path: Path) -> None:
         ("1", "6", "test"),
         ("1", "8", "test"),
     ]
+    assert dataset.users["user_id"].to_list() == ["0", "1", "idle"]
 
 
 Importer = Callable[[Path, Path, float], object]
