@@ -176,5 +176,5 @@ def odd_csv_lines(lines: pl.Series) -> pl.Series:
     commas, quotes = lines.str.count_matches(","), lines.str.count_matches('"', literal=True)
     if lines.is_empty() or (quotes % 2 == 1).any():
         return pl.repeat(False, len(lines), dtype=pl.Boolean, eager=True)
-    plain: pl.Series = (quotes == 0) & (lines != "")
-    return plain & (commas != commas.head(1).item())
+    odd: pl.Series = commas != commas.head(1).item()
+    return odd & (quotes == 0) & (lines != "")
