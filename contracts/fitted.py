@@ -232,7 +232,7 @@ def from_bundle(bundle: Bundle) -> FittedModel:
         ids = IdTable(items["id_blob"], items["id_offsets"])
     except KeyError as error:
         raise ReleaseCorrupt(f"the release has no {error.args[0]!r}.") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # bytes that are no UTF-8 raise the latter
         raise ReleaseCorrupt(f"a document of the release does not parse: {error}.") from error
     model = FittedModel(
         words.schema,

@@ -123,7 +123,7 @@ def read_manifest(data: bytes, source: str) -> Manifest:
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # bytes that are no UTF-8 raise the latter
         raise ReleaseCorrupt(f"{source}: not a manifest: {error}.", fix="Publish another release.") from error
     if not OLDEST_READABLE_VERSION <= manifest.format_version <= CURRENT_VERSION:
         raise ReleaseUnreadable(

@@ -17,6 +17,6 @@ def to_unit_scale(scores: Floats) -> Floats:
     if not len(scores):
         return scores
     wide = scores.astype(np.float64)  # the spread of float32 extremes is no float32
-    low = wide.min()
-    spread = wide.max() - low
-    return ((wide - low) / spread).astype(np.float32) if spread > 0 else np.ones(len(scores), np.float32)
+    wide -= wide.min()
+    spread = wide.max()
+    return (wide / spread).astype(np.float32) if spread > 0 else np.ones(len(scores), np.float32)

@@ -213,7 +213,7 @@ class SqliteProfiles:
             if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StateBusy(f"{self._path}: another process is writing for too long.", fix="Try again.") from error
             raise self._unavailable(error) from error
-        except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
+        except (sqlite3.DatabaseError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> ProfilesUnavailable:

@@ -184,10 +184,11 @@ def test_another_version_is_refused(tmp_path):
         SqliteProfiles(tmp_path / "p.sqlite")
 
 
-def test_a_damaged_record_is_named(profiles, tmp_path):
+@pytest.mark.parametrize("damaged", [b"\xc1", b"\xa1\xb4"])
+def test_a_damaged_record_is_named(profiles, tmp_path, damaged):
     profiles.append("u", [HistoryEvent("a")])
     with sqlite3.connect(tmp_path / "profiles.sqlite") as connection:
-        connection.execute("UPDATE profiles SET profile = x'c1'")
+        connection.execute("UPDATE profiles SET profile = ?", (damaged,))
     connection.close()
     with pytest.raises(ProfilesUnavailable):
         profiles.get("u")
