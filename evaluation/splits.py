@@ -139,7 +139,7 @@ def cold_users(
     if len(eligible) == 0 or len(eligible) == interactions.n_users == 1:
         raise NotEnoughData(
             f"no user has more than {largest} different items beside others to train on.",
-            fix="Ask for fewer known items (--support) or use another protocol.",
+            fix="Give users more events, or use another protocol.",
         )
     number = min(max(1, round(share * interactions.n_users)), len(eligible))
     chosen = np.zeros(interactions.n_users, bool)
