@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from contracts.errors import DatasetError
 from data_sources.checks import Status
-from data_sources.dataset import open_dataset
+from data_sources.dataset import TRAINING_COLUMNS, open_dataset
 from data_sources.doctor import Diagnosis, diagnose
 from data_sources.generator import WorldSettings, generate
 from data_sources.importers.lightgcn import import_lightgcn
@@ -56,7 +56,7 @@ def run_demo(home: Path, data: Path | None, seed: int, say: Callable[[str], None
     say("Training …")
     night = retrain(dataset, home, TrainingSettings(seed=seed), progress=progress)
     clock.seconds |= night.seconds
-    indexed = index_dataset(open_dataset(dataset))
+    indexed = index_dataset(open_dataset(dataset, event_columns=TRAINING_COLUMNS))
     with clock("recommend"):
         slates = {who: ask(home, body) for who, body in visitors(indexed).items()}
         names = titles(home, [item["item_id"] for slate in slates.values() for item in slate["items"]])
@@ -98,8 +98,6 @@ def _checked(dataset: Path, say: Callable[[str], None]) -> Diagnosis:
     for check in diagnosis.checks:
         if check.status is not Status.PASS:
             say(f"  {check.status} {check.name}: {check.found}")
-    if not diagnosis.ok:
-        raise DatasetError(f"{dataset}: the data doctor found failures.", fix=f"`tandem check {dataset}` says which.")
     return diagnosis
 
 

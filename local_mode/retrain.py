@@ -1,4 +1,4 @@
-"""One night on one machine: dataset → train → seal → gate → publish → profiles → sweep.
+"""One night on one machine: dataset → check → train → seal → gate → publish → profiles → sweep.
 
 The local twin of the state machine: the same steps in the same order, each leaving named artifacts in the home folder.
 Killed at any point it leaves what served before; run again on the same data it goes on from its last checkpoint.
@@ -18,9 +18,11 @@ from pathlib import Path
 import msgspec
 
 from batch_job.backfill import backfill_profiles
-from contracts.errors import StateBusy
+from contracts.errors import DatasetError, StateBusy
 from contracts.release import GateReport, Manifest, Publication
-from data_sources.dataset import open_dataset
+from data_sources.checks import Status
+from data_sources.dataset import TRAINING_COLUMNS, open_dataset
+from data_sources.doctor import Diagnosis, diagnose
 from data_sources.indexed import IndexedDataset, index_dataset
 from index_loader.publish import publish
 from stores.profiles import SqliteProfiles
@@ -62,8 +64,10 @@ def retrain(
     """
     store = LocalReleases(home)
     clock = StepClock()
+    with clock("check"):
+        refuse_failures(diagnose(dataset))
     with clock("read"):
-        indexed = index_dataset(open_dataset(dataset))
+        indexed = index_dataset(open_dataset(dataset, event_columns=TRAINING_COLUMNS))
     run = home / "runs" / _run_key(dataset, settings, warm_start)
     with _only_one(run):
         with clock("train"):
@@ -101,6 +105,17 @@ def retrain(
                 store.sweep()
         shutil.rmtree(run, ignore_errors=True)
     return done
+
+
+def refuse_failures(diagnosis: Diagnosis) -> None:
+    """Raise DatasetError with the first failure that the data doctor found."""
+    failed = [check for check in diagnosis.checks if check.status is Status.FAIL]
+    if failed:
+        others = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
+        raise DatasetError(
+            f"{diagnosis.dataset}: {failed[0].name}: {failed[0].found}{others}",
+            fix=f"{failed[0].fix} `tandem check {diagnosis.dataset}` shows everything.",
+        )
 
 
 def backfill(home: Path, indexed: IndexedDataset) -> None:
