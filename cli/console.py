@@ -5,6 +5,7 @@ Knows nothing of commands. All files of `cli/` call it.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,10 +79,10 @@ def _line_per_stage() -> ProgressCallback:
     printed: set[str] = set()
 
     def advance(_done: int, total: int, text: str) -> None:
-        stage = text.split(":")[0]
+        stage = re.sub(r"[\d./]+", "", text)
         if stage not in printed:
             printed.add(stage)
-            err.print(f"{stage} ({total})", highlight=False)
+            err.print(f"{text} ({total} steps)" if total > 1 else text, highlight=False)
 
     return advance
 

@@ -69,8 +69,9 @@ def draw_slate(slate: dict[str, Any], who: str, names: dict[str, str]) -> None:
 
 
 def score_parts(parts: dict[str, Any]) -> str:
-    """The parts of a score that say something: figures other than zero, and where the item came from."""
-    figures = [f"{name} {value:+.3f}" for name, value in parts.items() if isinstance(value, float) and value]
+    """The parts of a score that say something: where the item came from, and figures other than zero."""
+    shown = ((name, value) for name, value in parts.items() if name != "raw")  # raw is the sum of what retrieval says
+    figures = [f"{name} {value:+.3f}" for name, value in shown if isinstance(value, float) and value]
     words = [str(value) for value in parts.values() if isinstance(value, str)]
     words += [name for name, value in parts.items() if value is True]
     return escape(", ".join([*words, *figures]))
