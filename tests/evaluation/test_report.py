@@ -41,6 +41,11 @@ def evaluation() -> Evaluation:
     )
 
 
+@pytest.fixture(scope="module")
+def page_text(evaluation: Evaluation) -> str:
+    return report(evaluation, "A & B")
+
+
 def test_sentences_say_what_the_intervals_allow(evaluation: Evaluation) -> None:
     assert findings(evaluation) == [
         "On NDCG@10, two-tower is ahead of ALS (+0.1000, +0.0500 to +0.1500); "
@@ -79,19 +84,18 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_needs_nothing_else(evaluation: Evaluation) -> None:
-    text = report(evaluation, "A & B")
-    page = Page(text)
+def test_the_page_needs_nothing_else(page_text: str) -> None:
+    page = Page(page_text)
     assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe"}
-    assert not re.findall(r"(?:src|@import|url\(\s*['\"]?(?:https?:)?//)", text)
+    assert not re.findall(r"(?:src|@import|url\(\s*['\"]?(?:https?:)?//)", page_text)
     links = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("href", "xlink:href")]
     assert all(value and value.startswith("#") for value in links)
     assert "A & B" in page.text
     assert "<odd>" in page.text, "names are escaped"
 
 
-def test_every_picture_has_words(evaluation: Evaluation) -> None:
-    page = Page(report(evaluation, "x"))
+def test_every_picture_has_words(evaluation: Evaluation, page_text: str) -> None:
+    page = Page(page_text)
     pictures = [attrs for _, attrs in page.tags if attrs.get("role") == "img"]
     assert len(pictures) == sum(tag == "svg" for tag, _ in page.tags) == 4
     assert all(len(attrs["aria-label"] or "") > 30 for attrs in pictures)
@@ -100,16 +104,15 @@ def test_every_picture_has_words(evaluation: Evaluation) -> None:
         assert sentence in page.text
 
 
-def test_pictures_take_the_colours_of_the_page(evaluation: Evaluation) -> None:
-    text = report(evaluation, "x")
-    assert "prefers-color-scheme: dark" in text
-    assert "var(--ink)" in text
-    assert "#010203" not in text
-    assert "#040506" not in text
+def test_pictures_take_the_colours_of_the_page(page_text: str) -> None:
+    assert "prefers-color-scheme: dark" in page_text
+    assert "var(--ink)" in page_text
+    assert "#010203" not in page_text
+    assert "#040506" not in page_text
 
 
-def test_the_same_evaluation_gives_the_same_bytes(evaluation: Evaluation) -> None:
-    assert report(evaluation, "x") == report(evaluation, "x")
+def test_the_same_evaluation_gives_the_same_bytes(evaluation: Evaluation, page_text: str) -> None:
+    assert report(evaluation, "A & B") == page_text
 
 
 def test_figures_that_are_missing_do_not_break_the_page(evaluation: Evaluation) -> None:
