@@ -163,7 +163,7 @@ class LocalReleases:
             return None
         try:
             pointer = msgspec.json.decode(data, type=Pointer)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ReleaseCorrupt(
                 f"{self._pointer}: not a pointer: {error}.", fix="`tandem publish RELEASE` writes a new one."
             ) from error
@@ -182,7 +182,7 @@ class LocalReleases:
             return msgspec.json.decode(_read_limited(path), type=Publication)
         except FileNotFoundError as error:
             raise NothingPublished(f"{path}: no such publication.") from error
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ReleaseCorrupt(f"{path}: not a publication: {error}.") from error
 
     def publications(self) -> list[Publication]:

@@ -64,7 +64,7 @@ def _read_header(head: bytes, size: int, path: Path) -> tuple[dict[str, _TensorH
         header = msgspec.json.decode(head[_LENGTH_BYTES:start], type=dict[str, Any])
         header.pop("__metadata__", None)
         entries = msgspec.convert(header, dict[str, _TensorHeader])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ReleaseCorrupt(f"{path}: the header does not parse: {error}.") from error
     return entries, start
 

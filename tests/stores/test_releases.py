@@ -204,9 +204,10 @@ def test_of_many_publishers_at_once_one_wins(store: LocalReleases) -> None:
 
 def test_a_pointer_that_does_not_parse_is_named(store: LocalReleases) -> None:
     store.publish(publication(store, store.seal(trained(store.home)).id), None)
-    (store.home / "current.json").write_text("{")
-    with pytest.raises(ReleaseCorrupt, match="current"):
-        store.current()
+    for damage in (b"{", b'{"publication": "\xff"}', b""):
+        (store.home / "current.json").write_bytes(damage)
+        with pytest.raises(ReleaseCorrupt, match="current"):
+            store.current()
 
 
 def test_nothing_published_is_named(store: LocalReleases) -> None:
@@ -316,6 +317,9 @@ def test_a_header_longer_than_the_file_is_refused(tmp_path: Path) -> None:
         path.write_bytes(length.to_bytes(8, "little") + b"{}")
         with pytest.raises(ReleaseCorrupt):
             map_tensors(path)
+    path.write_bytes(len(b'{"\xff": 1}').to_bytes(8, "little") + b'{"\xff": 1}')
+    with pytest.raises(ReleaseCorrupt):
+        map_tensors(path)
     path.write_bytes(b"abc")
     with pytest.raises(ReleaseCorrupt):
         map_tensors(path)
