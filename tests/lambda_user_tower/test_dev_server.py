@@ -145,11 +145,12 @@ def test_header_names_are_lower_case_and_repeated_ones_joined() -> None:
 
 
 def test_requests_under_way_are_finished_at_a_stop() -> None:
-    arrived, may_answer = threading.Event(), threading.Event()
+    arrived, may_answer, answered = threading.Event(), threading.Event(), threading.Event()
 
     def slow(event: dict[str, Any], context: object) -> dict[str, Any]:
         arrived.set()
         assert may_answer.wait(10)
+        answered.set()
         return {"statusCode": 200, "headers": {}, "body": '"finished"'}
 
     answers: list[Any] = []
@@ -158,6 +159,7 @@ def test_requests_under_way_are_finished_at_a_stop() -> None:
         client.start()
         assert arrived.wait(10)
         threading.Timer(0.05, may_answer.set).start()
+    assert answered.is_set()  # the server is closed, and the request was not dropped for it
     client.join()
     assert answers == ["finished"]
 

@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.deadline import Deadline
+from contracts.errors import RequestInvalid
 from contracts.fitted import FittedModel
 from contracts.profile import Profile
 from contracts.request import MAX_BODY_BYTES
 from lambda_user_tower.edge import Edge
+from lambda_user_tower.problems import problem_response
 from lambda_user_tower.settings import LambdaSettings
 from stores.profiles import SqliteProfiles
 from stores.releases import LocalReleases
@@ -108,6 +110,15 @@ def test_every_item_is_explained_on_request(ask: Ask, event: dict[str, Any]) -> 
     for item in ask(event)["items"]:
         assert isinstance(item["explain"]["source"], str)
         assert any(isinstance(part, float) for part in item["explain"].values())
+
+
+def test_what_the_session_was_about_counts_as_shown(ask: Ask, toy: FittedModel) -> None:
+    """The first item of the session's category pays for repeating it, which the first of another one does not."""
+    slate = ask(post({"session": {"history": [{"item_id": item_id(5)}]}, "num_items": 50, "explain": True}))
+    places = [(toy.items.category[toy.items.ids.row(item["item_id"])], item["explain"]) for item in slate["items"]]
+    first = {category: explain["diversity"] for category, explain in reversed(places)}
+    assert first.pop(0) < 0
+    assert set(first.values()) == {0}
 
 
 def test_similar_items(ask: Ask, edge: Edge) -> None:
@@ -203,6 +214,13 @@ def test_a_profile_store_that_fails_makes_a_stranger(home: Path, tmp_path: Path,
         response = edge(post({"user_id": "warm"}))
     assert body_of(response)["why"]["degraded"] == ["profile_unavailable"]
     assert len(body_of(response)["items"]) == 10
+
+
+def test_a_problem_may_quote_what_is_no_unicode() -> None:
+    problem = body_of(problem_response(RequestInvalid("half \ud800 " * 100, field="\udfff"), "request-1"))
+    assert problem["field"] == "\\udfff"
+    assert problem["detail"].startswith("half \\ud800")
+    assert len(problem["detail"]) < 1_000
 
 
 def test_an_unexpected_failure_is_a_500_that_says_nothing(

@@ -155,6 +155,19 @@ def test_the_note_goes_when_the_pointer_comes_back(scene: Scene) -> None:
     assert (served.publication.release, served.degraded) == (good, ())
 
 
+def test_the_note_goes_too_when_the_very_same_pointer_is_put_back(scene: Scene) -> None:
+    scene.publish(0)
+    served = scene.serving.pin()
+    pointer = scene.home / "current.json"
+    kept = pointer.read_bytes()
+    scene.damage(scene.publish(1))
+    assert scene.later().degraded
+    pointer.write_bytes(kept)
+    opened = scene.releases.opened
+    assert scene.later() == served
+    assert scene.releases.opened == opened  # it is open
+
+
 def test_a_cold_start_on_a_damaged_release_serves_the_one_before(scene: Scene) -> None:
     good = scene.publish(0)
     scene.damage(scene.publish(1))
