@@ -69,7 +69,8 @@ class Edge:
         request = parse_request(endpoint, identifier, call)
         facts["user"] = self.log.pseudonym(getattr(request, "user_id", None))
         served, deadline = self.serving.pin(), Deadline(self.settings.budget_ms)
-        slate = answer(request, Turn(served, lambda: self.profiles, deadline, int(time.time())))
+        turn = Turn(served, lambda: self.profiles, deadline, int(time.time()), self.settings.promoted_share)
+        slate = answer(request, turn)
         facts |= {
             "recommendation_id": slate.recommendation_id,
             "route": slate.why.route,

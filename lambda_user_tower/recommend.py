@@ -55,6 +55,8 @@ class Turn(NamedTuple):
     """Opens the profile store, or has it open."""
     deadline: Deadline
     now_seconds: int
+    promoted_share: float = 0.0
+    """Least share of a slate that `served.promoted` must have."""
 
 
 def answer(request: RecommendationRequest | SimilarRequest | PopularRequest, turn: Turn) -> Slate:
@@ -81,6 +83,8 @@ def recommend(request: RecommendationRequest, turn: Turn) -> Slate:
     rules = SlateRules(
         request.num_items,
         shown=_shown(model.items.ids, request, profile),
+        promoted=served.promoted,
+        promoted_share=turn.promoted_share,
         explain=request.explain,
         deadline=turn.deadline,
     )

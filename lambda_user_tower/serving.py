@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from contracts.errors import NothingPublished, TandemError
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.errors import NothingPublished, RequestInvalid, TandemError
 from contracts.release import Publication
 from lambda_user_tower.logs import Log
 from lambda_user_tower.settings import LambdaSettings
@@ -45,6 +48,8 @@ class Served:
     retrieval: RetrievalSettings
     """The process's, with the publication's model."""
     rerank: RerankSettings
+    promoted: NDArray[np.bool_] | None
+    """[n] items of the process's promotion."""
     etag: str | None
     """Of the pointer that named it; None where it serves in place of one that could not be opened."""
     degraded: tuple[str, ...] = ()
@@ -159,7 +164,15 @@ class Serving:
         retrieval = replace(self._settings.retrieval, served_model=publication.served_model)
         model = open_model(self._releases.open(publication.release), retrieval.cold_item_events)
         self._log.write("INFO", "publication-opened", publication=publication.id, release=publication.release)
-        return Served(publication, model, retrieval, self._settings.rerank, etag)
+        return Served(publication, model, retrieval, self._settings.rerank, self._promoted(model), etag)
+
+    def _promoted(self, model: OpenModel) -> NDArray[np.bool_] | None:
+        """What is promoted in a release; nothing where its items cannot answer the filters, and the log says so."""
+        try:
+            return model.filters.mask(self._settings.promoted_filters())
+        except RequestInvalid as error:
+            self._log.write("ERROR", "promotion-not-understood", error=str(error))
+            return None
 
     def _note_failure(self, current: Current, error: Exception) -> None:
         self._failure, self._failed_etag, self._retry_at = error, current.etag, self._clock() + RETRY_SECONDS

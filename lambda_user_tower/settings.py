@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from contracts.errors import SettingsInvalid
+from contracts.request import FilterValue
 from reranking.settings import RerankSettings
 from retrieval.settings import RetrievalSettings
 
@@ -24,6 +27,8 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "pointer_check_seconds": float,
     "log_level": str,
     "log_key": str,
+    "promoted": str,
+    "promoted_share": float,
 }
 """Settings of the edge itself, each in the variable TANDEM_<NAME>."""
 
@@ -43,6 +48,10 @@ class LambdaSettings:
     log_key: str = ""
     """Secret under which user ids are hashed in logs; empty: a random one per process, so lines of different
     processes cannot be joined."""
+    promoted: str = ""
+    """Filters, as JSON of the form that a request gives: the items that are promoted; empty: none."""
+    promoted_share: float = 0.0
+    """Least share of every slate that must be promoted items, as far as candidates are."""
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     """Its `served_model` gives way to the publication's."""
     rerank: RerankSettings = field(default_factory=RerankSettings)
@@ -54,8 +63,18 @@ class LambdaSettings:
             raise SettingsInvalid(
                 f"TANDEM_POINTER_CHECK_SECONDS is {self.pointer_check_seconds}.", fix="Give 0 to 3600 seconds."
             )
+        if not 0 <= self.promoted_share <= 1:
+            raise SettingsInvalid(f"TANDEM_PROMOTED_SHARE is {self.promoted_share}.", fix="Give 0 to 1.")
+        self.promoted_filters()
         if self.log_level not in LEVELS:
             raise SettingsInvalid(f"TANDEM_LOG_LEVEL is {self.log_level!r}.", fix=f"Give one of {', '.join(LEVELS)}.")
+
+    def promoted_filters(self) -> dict[str, FilterValue]:
+        """What is promoted, parsed; empty where nothing is."""
+        try:
+            return msgspec.json.decode(self.promoted or "{}", type=dict[str, FilterValue])
+        except msgspec.MsgspecError as error:
+            raise SettingsInvalid(f"TANDEM_PROMOTED: {error}.", fix='Give JSON such as {"genre": "drama"}.') from error
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> LambdaSettings:

@@ -121,6 +121,24 @@ def test_what_the_session_was_about_counts_as_shown(ask: Ask, toy: FittedModel) 
     assert set(first.values()) == {0}
 
 
+def test_a_share_of_every_slate_is_promoted(home: Path, toy: FittedModel) -> None:
+    """The history asks for `art` alone, so that nothing of `eggs` would come by itself."""
+    settings = LambdaSettings(home=home, promoted='{"genre": "eggs"}', promoted_share=0.25, budget_ms=20_000)
+    with closing(Edge(settings)) as edge:
+        items = body_of(edge(post({"user_id": "warm", "explain": True})))["items"]
+    eggs = [toy.categories[toy.items.category[toy.items.ids.row(item["item_id"])]] == "eggs" for item in items]
+    assert [item["explain"]["promoted"] for item in items] == eggs
+    assert sum(eggs) >= 3
+
+
+def test_a_promotion_that_the_items_cannot_answer_is_logged_and_left_out(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(Edge(LambdaSettings(home=home, promoted='{"shoes": "red"}', promoted_share=0.5))) as edge:
+        assert len(body_of(edge(post({"user_id": "warm"})))["items"]) == 10
+    assert "promotion-not-understood" in capsys.readouterr().err
+
+
 def test_similar_items(ask: Ask, edge: Edge) -> None:
     slate = ask(http("GET", f"/v1/items/{item_id(7)}/similar", "num_items=5"))
     assert slate["why"]["route"] == "similar"
