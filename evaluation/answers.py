@@ -69,13 +69,20 @@ def accuracy(hits: Hits, ks: tuple[int, ...]) -> PerUser:
     return {f"{name}@{k}": metric(hits, k) for k in ks for name, metric in _ACCURACY.items()}
 
 
-def metrics_of(answers: Answers, split: Split, facts: ItemFacts, ks: tuple[int, ...]) -> PerUser:
-    """All metrics that a single list has: accuracy, diversity, novelty, popularity lift."""
+def metrics_of(
+    answers: Answers, split: Split, facts: ItemFacts, ks: tuple[int, ...], compared: NDArray[np.bool_]
+) -> PerUser:
+    """All metrics that a single list has: accuracy, novelty, popularity lift, and diversity.
+
+    Diversity compares all pairs of a list, so it is measured on the `compared` [users] only.
+    """
     surprise = self_information(facts.holders, facts.n_users)
     own = history_popularity(split.histories, facts.events, answers.users)
     values = accuracy(answers.hits, ks)
+    some = compared[answers.asked]
     for k in ks:
-        values[f"diversity@{k}"] = diversity(answers.rows, facts.space, k)
+        values[f"diversity@{k}"] = np.full(len(answers.users), np.nan)
+        values[f"diversity@{k}"][some] = diversity(answers.rows[some], facts.space, k)
         values[f"novelty@{k}"] = novelty(answers.rows, surprise, k)
         values[f"popularity_lift@{k}"] = popularity_lift(answers.rows, facts.events, own, k)
     return _spread(values, answers.asked)

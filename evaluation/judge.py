@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ from evaluation.metrics.cold_start import wanted_cold_items
 from evaluation.rankers import Ranker
 from evaluation.result import Evaluation, Figures, Segment, defined
 from evaluation.splits import Split
+
+COMPARED_LISTS: Final = 2_000
+"""Users on whom diversity is measured: its interval is then a fiftieth of the value, and all pairs cost seconds."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,15 @@ def judge(
     """
     settings = settings or JudgeSettings()
     users = judged_users(split, settings)
+    compared = _sample(len(users), COMPARED_LISTS, settings.seed)
     answers = _ask_all(rankers, split, users, settings, progress)
     warm = warm_users(split.histories, users)
     apart = split.support is None and bool(warm.any())
     headline = warm if apart else np.ones(len(users), bool)
-    values = {name: _only(metrics_of(answer, split, facts, settings.ks), headline) for name, answer in answers.items()}
+    values = {
+        name: _only(metrics_of(answer, split, facts, settings.ks, compared), headline)
+        for name, answer in answers.items()
+    }
     figures = _figures(values, settings)
     for name, answer in answers.items():
         figures[name] |= catalogue_figures(answer, headline, split.test.n_items, settings.ks)
@@ -99,15 +107,20 @@ def _ask_all(
     settings: JudgeSettings,
     progress: Callable[[str], None] | None,
 ) -> dict[str, Answers]:
-    shuffled = np.random.default_rng(settings.seed).permutation(len(users))
     deepest = max(*settings.ks, COLD_START_K)
     answers = {}
     for name, ranker in rankers.items():
         if progress:
             progress(name)
-        asked = shuffled < settings.samples.get(name, len(users))
+        asked = _sample(len(users), settings.samples.get(name, len(users)), settings.seed)
         answers[name] = ask(ranker, split, users, asked, deepest)
     return answers
+
+
+def _sample(n_users: int, size: int, seed: int) -> NDArray[np.bool_]:
+    """The same random users [n_users] for every model; smaller samples lie within larger ones."""
+    chosen: NDArray[np.bool_] = np.random.default_rng(seed).permutation(n_users) < size
+    return chosen
 
 
 def _only(values: PerUser, users: NDArray[np.bool_]) -> PerUser:
