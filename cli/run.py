@@ -43,6 +43,9 @@ def train(
 
     Example: tandem train dataset --effort quick
     """
+    from data_sources.dataset import read_schema
+
+    read_schema(dataset)  # a wrong path is said before torch has taken its seconds to load
     from local_mode.retrain import retrain
     from training_job.settings import Effort, TrainingSettings
 

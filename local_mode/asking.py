@@ -6,24 +6,27 @@ path of production. The CLI and the demo call it.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from contracts.errors import TandemError
-from lambda_user_tower.handler import handler
+from lambda_user_tower.edge import Edge
+from lambda_user_tower.settings import LambdaSettings
 from stores.releases import LocalReleases
 
-_PATIENCE_MS: Final = "2000"
-"""Budget of a request: the first one of a process opens the release, and nobody's page waits for it here."""
+_PATIENCE_MS: Final = 2_000
+"""Budget of a request: nobody's page waits for it here, and a machine that trains beside it is slow."""
 
 
 def ask(home: Path, body: dict[str, Any]) -> dict[str, Any]:
     """The handler's answer to a recommendation request. Raises TandemError with the code of its problem."""
-    os.environ |= {"TANDEM_HOME": str(home), "TANDEM_BUDGET_MS": _PATIENCE_MS, "TANDEM_LOG_LEVEL": "ERROR"}
-    response = handler(recommendation_event(body), None)
+    edge = Edge(LambdaSettings(home=home, budget_ms=_PATIENCE_MS, log_level="ERROR"))
+    try:
+        response = edge(recommendation_event(body))
+    finally:
+        edge.close()
     answer: dict[str, Any] = msgspec.json.decode(response["body"])
     if response["statusCode"] != 200:
         error = TandemError(answer.get("detail", answer["title"]))

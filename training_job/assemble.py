@@ -14,22 +14,27 @@ import polars as pl
 from numpy.typing import NDArray
 
 from contracts.feature_encoder import FeatureEncoder, category_text, multi_values
-from contracts.fitted import NEVER_EXPIRES, UNKNOWN_TIME, FittedModel, ItemArrays, ProbeArrays, TowerArrays
+from contracts.fitted import (
+    NEVER_EXPIRES,
+    UNKNOWN_TIME,
+    ContentArrays,
+    FittedModel,
+    ItemArrays,
+    ProbeArrays,
+    TowerArrays,
+)
 from contracts.ids import IdTable
 from contracts.schema import DatasetSchema, FeatureKind
 from data_sources.indexed import IndexedDataset
 from retrieval.user_tower import encode_users
 from training_job.als import FittedAls, with_neighbours
 from training_job.batches import ragged
-from training_job.content import fit_content
 from training_job.golden_cases import golden_cases
 from training_job.popularity import fit_popularity
 from training_job.step import Stepper, TrainingData
 from training_job.validation import Validation
 from training_job.vocabulary import numbers, raw_numbers
 
-HOT_EVENTS: Final = 5
-"""Events from which an item counts as hot: the cold threshold of the routes."""
 PROBES: Final = 256
 """Queries that an index must answer: at 100 answers each, a recall below .99 shows with certainty."""
 PROBE_PLACES: Final = 100
@@ -75,6 +80,7 @@ class Facts:
     encoders: tuple[FeatureEncoder, FeatureEncoder]
     """Of users and of items."""
     validation: Validation
+    content: ContentArrays
     half_life_days: float | None
     seed: int
 
@@ -85,7 +91,7 @@ def assemble(stepper: Stepper, als: FittedAls, facts: Facts) -> FittedModel:
     schema, counts = indexed.schema, data.events.item_counts()
     category, categories = item_categories(schema, indexed.items)
     published = item_times(indexed.items, schema.published, UNKNOWN_TIME)
-    content = fit_content(data.item_features, item_encoder.n_slots, counts, HOT_EVENTS)
+    content = facts.content
     factors = with_neighbours(als.factors, counts, content.neighbours, content.similarities)
     items = ItemArrays(
         ids=IdTable.from_strings(indexed.item_ids.to_list()),

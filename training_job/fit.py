@@ -30,11 +30,13 @@ from training_job.assemble import Facts, assemble
 from training_job.baselines import als_scorer, choose_alpha, choose_half_life
 from training_job.batches import MaskedSets, NextItems, Sampler
 from training_job.checkpoints import Checkpoints
+from training_job.content import fit_content
 from training_job.device import TorchRuntime
+from training_job.lengths import Lengths, choose_lengths
 from training_job.loop import Progress, Standing, Trainer, silent
 from training_job.recipe import Recipe, derive_recipe
 from training_job.settings import TrainingSettings
-from training_job.step import Stepper, TrainingData
+from training_job.step import HOT_EVENTS, Stepper, TrainingData
 from training_job.svd_start import spectral_start
 from training_job.towers import fresh_towers
 from training_job.validation import Validation, hold_out, mean_ndcg, tuning_users, user_ndcg
@@ -131,16 +133,23 @@ class _Fit:
             stepper, known = self._stepper(warm_start)
         with self._clock("towers", "training the towers"):
             standing = self._train(stepper, checkpoints, known)
+        with self._clock("content", "finding neighbours by content"):
+            counts = self.data.events.item_counts()
+            content = fit_content(self.data.item_features, self.encoders[1].n_slots, counts, HOT_EVENTS)
+            stepper.neighbours = content
+        with self._clock("lengths", "choosing item lengths"), torch.no_grad():
+            lengths = self._choose_lengths(stepper)
         with self._clock("assemble", "assembling the release"), torch.no_grad():
-            facts = Facts(self.indexed, self.encoders, self.validation, half_life, self.settings.seed)
+            facts = Facts(self.indexed, self.encoders, self.validation, content, half_life, self.settings.seed)
             model = assemble(stepper, als, facts)
         check_shapes(model)
         report = self._report(stepper.recipe, standing) | {
             "alpha": als.fold_in.alpha,
             "half_life_days": half_life,
+            "lengths": asdict(lengths) if lengths else None,
             "warm_start_items": known,
             "validation": {
-                "two_tower": {"ndcg@20": standing.kept_score},
+                "two_tower": {"ndcg@20": lengths.score if lengths else standing.kept_score},
                 "als": {"ndcg@20": alpha_score},
                 "popularity": {"ndcg@20": popularity_score},
             },
@@ -190,6 +199,24 @@ class _Fit:
             return user_ndcg(scores, self.validation.tuning, self.tuners)
 
         return score
+
+    def _choose_lengths(self, stepper: Stepper) -> Lengths | None:
+        """Lengths by recent popularity, where events have times."""
+        if not self.indexed.schema.timed:
+            return None
+        vectors, train = stepper.catalogue(), self.validation.train
+        queries = stepper.queries(train, self.tuners, vectors)
+        place = {int(user): number for number, user in enumerate(self.tuners)}
+
+        def score(factors: Tensor) -> NDArray[np.float64]:
+            longer = vectors * factors.unsqueeze(1)
+            return user_ndcg(
+                lambda users: queries[[place[int(user)] for user in users]] @ longer.T,
+                self.validation.tuning,
+                self.tuners,
+            )
+
+        return choose_lengths(train, stepper, score)
 
     def _fingerprint(self, known: int) -> str:
         """What a checkpoint must have been made of to be resumed: these events, features, settings and start."""

@@ -162,7 +162,7 @@ class Trainer:
             for name, table in towers.lazy.items():
                 table.values.copy_(values[name])
             for name, tensor in towers.dense.items():
-                tensor.copy_(values[name])
+                tensor.copy_(values[name].reshape(tensor.shape))
 
     def _moments(self) -> dict[str, Tensor]:
         """Every array of the optimisers by name; writing into them is writing into the optimisers."""
@@ -208,7 +208,7 @@ class Trainer:
             parts = {key.split(".", 1)[1]: moment for key, moment in moments.items() if key.split(".", 1)[0] == name}
             if parts:
                 optimiser.state[parameter] = {
-                    part: moment.reshape(()) if part == "step" else moment.to(parameter.device)
+                    part: moment.reshape(()) if part == "step" else moment.reshape(parameter.shape).to(parameter.device)
                     for part, moment in parts.items()
                 }
 

@@ -20,6 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+OUT_OF_THE_RACE = -1e9
+"""Logit of what does not compete: its exponential is zero, and no infinity is subtracted from another."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -31,6 +34,10 @@ class Targets:
     """[t] which candidate; a pair (owner, place) occurs once."""
     weights: Tensor
     """[t] how much the target counts; positive."""
+    known_owners: Tensor
+    """[k] users with a candidate that they already have, which does not compete: serving never repeats it."""
+    known_places: Tensor
+    """[k] which candidate."""
 
 
 def log_inclusion(item_events: NDArray[np.int64], drawn_share: float, uniform_share: float) -> NDArray[np.float32]:
@@ -53,7 +60,9 @@ class _SharedSoftmax(torch.autograd.Function):
     ) -> Tensor:
         logits = torch.addmm(-log_q, queries, candidates.T, alpha=sharpness)
         owners, places, weights = targets.owners, targets.places, targets.weights
-        logits[owners, places] += log_q[places]
+        own = logits[owners, places] + log_q[places]
+        logits[targets.known_owners, targets.known_places] = OUT_OF_THE_RACE
+        logits[owners, places] = own
         logits.sub_(logits.amax(dim=1, keepdim=True))  # the largest is 0, so that nothing overflows
         own = logits[owners, places]
         softmax = logits.exp_()

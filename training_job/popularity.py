@@ -27,7 +27,7 @@ MIN_SEGMENT_USERS = 20
 """Below it a segment has no table of its own; routing falls back to the one above."""
 PRIOR_EVENTS = 200.0
 """Events of the segment above that a segment starts with: about what 20 users with short histories leave."""
-HALF_LIVES_DAYS = (7.0, 30.0, 90.0, 365.0)
+HALF_LIVES_DAYS = (2.0, 7.0, 30.0, 90.0, 365.0)
 """Candidates of the decay, beside none; the slice that tunes chooses."""
 DAY_SECONDS = 86_400.0
 

@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contracts.feature_encoder import Bag
+from contracts.fitted import ContentArrays
 from contracts.interactions import Interactions
 from training_job.batches import Examples, ragged
 from training_job.lazy_adam import LazyTable
 from training_job.loss import Targets, log_inclusion, shared_softmax
 from training_job.recipe import Recipe
-from training_job.towers import Histories, TorchBag, Towers, bag_sums, item_vectors, user_vectors
+from training_job.towers import Histories, TorchBag, Towers, bag_sums, item_vectors, unit, user_vectors
 
 SHORTEST_NORM, LONGEST_NORM = 0.25, 4.0
 """Bounds of an item's length: beyond a factor of four popularity would outvote any direction."""
+HOT_EVENTS = 5
+"""Events from which an item counts as hot: the cold threshold of the routes."""
 LOST_NORM = 1e-3
 """Of an item of which nothing is known, relative: its score is zero to three digits."""
 
@@ -55,8 +58,16 @@ class Stepper:
 
     def __init__(self, towers: Towers, data: TrainingData, recipe: Recipe, device: torch.device) -> None:
         self.towers, self.data, self.recipe, self.device = towers, data, recipe, device
-        self.norms = self._tensor(item_norms(data, recipe.norm_power))
+        norms = item_norms(data, recipe.norm_power)
+        self.norms = self._tensor(norms)
+        self.cold_norm = float(norms.min())
+        """Length of the vector of an item without events: popularity only rises from there."""
+        self.neighbours: ContentArrays | None = None
+        """Set once the towers are trained; cold items then lean on them."""
         self.log_popularity = self._tensor(np.log(data.relative_popularity).astype(np.float32))
+        self.lean = torch.ones(data.events.n_items, device=device)
+        self.cold_lean = 1.0
+        """Factor of the lengths [n], and of an item without events, chosen after training (`lean.py`)."""
         self.has_content = np.diff(data.item_features.offsets) > 0
         self.has_events = data.events.item_counts() > 0
         self.competing = np.flatnonzero(self.has_events)
@@ -68,13 +79,6 @@ class Stepper:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
-
-    @property
-    def cold_norm(self) -> float:
-        """Length of the vector of an item without events."""
-        counts = self.data.events.item_counts()
-        length = (1.0 / (counts.mean() + 1.0)) ** self.recipe.norm_power
-        return float(np.clip(length, SHORTEST_NORM, LONGEST_NORM))
 
     def _log_q(self) -> NDArray[np.float32]:
         """Correction of each item [n]: zero where nothing is sampled."""
@@ -95,11 +99,7 @@ class Stepper:
         features = self._content(self.towers.user_slots, self.data.user_features, examples.users, leaves)
         pool = self.pool_weights(self._tensor(rows))
         queries = user_vectors(self.towers.dense, self._histories(examples), (vectors, pool), features)
-        targets = Targets(
-            self._tensor(examples.target_owners),
-            self._tensor(self._places(examples.targets)),
-            self._tensor(examples.target_weights / examples.target_weights.sum()),
-        )
+        targets = self._targets(examples, n_candidates)
         log_q = self._tensor(self.log_q[rows[:n_candidates]])
         loss = shared_softmax(queries, vectors[:n_candidates], log_q, targets, self.recipe.temperature)
         self._move(loss, leaves, rate)
@@ -107,7 +107,7 @@ class Stepper:
 
     def pool_weights(self, rows: Tensor | None = None) -> Tensor:
         """Weight of items in a history [c], of all items [n] by default: popularity damped, and length undone."""
-        log_popularity, norms = self.log_popularity, self.norms
+        log_popularity, norms = self.log_popularity, self.norms * self.lean
         if rows is not None:
             log_popularity, norms = log_popularity[rows], norms[rows]
         return torch.exp(-self.towers.dense["pool_power"] * log_popularity) / norms
@@ -186,6 +186,22 @@ class Stepper:
             features = bag_sums(self.towers.user_slots.values, TorchBag.of(bag, bag.slots, self.device))
         return user_vectors(self.towers.dense, histories, (vectors, self.pool_weights()), features)
 
+    def _targets(self, examples: Examples, n_candidates: int) -> Targets:
+        """Targets with weights that sum to 1. What a moment's history holds is known; a set's is its target, too."""
+        known = np.empty(0, np.int64)
+        owners = known
+        if self.recipe.ordered:
+            known = self._places(examples.history)
+            owners = np.repeat(np.arange(len(examples.history_lengths)), examples.history_lengths)
+        competing = known < n_candidates
+        return Targets(
+            self._tensor(examples.target_owners),
+            self._tensor(self._places(examples.targets)),
+            self._tensor(examples.target_weights / examples.target_weights.sum()),
+            self._tensor(owners[competing]),
+            self._tensor(known[competing]),
+        )
+
     def _move(self, loss: Tensor, leaves: list[tuple[LazyTable, Tensor, Tensor]], rate: float) -> None:
         self.dense_optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -201,14 +217,32 @@ class Stepper:
     def catalogue(self) -> Tensor:
         """Vectors of all items [n, d] as they are now.
 
-        An item without events has only its content. One without that, too, keeps its untrained direction at a length
-        at which it is found last but is no zero.
+        An item without events has only its content and its neighbours'. One without those keeps its untrained
+        direction at a length at which it is found last but is no zero.
         """
         bag = self.data.item_features
         lost = self._tensor(~self.has_events & ~self.has_content)
-        norms = torch.where(lost, self.norms * LOST_NORM, self.norms)
+        norms = self.norms * self.lean
+        norms = torch.where(lost, norms * LOST_NORM, norms)
         if not len(self.towers.item_slots):
             return item_vectors(self.towers.items.values, None, norms)
         content = bag_sums(self.towers.item_slots.values, TorchBag.of(bag, bag.slots, self.device))
         kept = self._tensor(self.has_events | ~self.has_content).unsqueeze(1)
-        return item_vectors(self.towers.items.values * kept, content, norms)
+        vectors = item_vectors(self.towers.items.values * kept, content, norms)
+        return vectors if self.neighbours is None else self._among_neighbours(vectors, norms, self.neighbours)
+
+    def _among_neighbours(self, vectors: Tensor, norms: Tensor, content: ContentArrays) -> Tensor:
+        """Turn cold items towards their TF-IDF neighbours among hot items, the more the fewer events they have.
+
+        An item's own direction counts as its events and one, the mean direction of the neighbours as the events that
+        it lacks to be hot.
+        """
+        counts = self.data.events.item_counts()
+        cold = np.flatnonzero((counts < HOT_EVENTS) & (content.similarities > 0).any(axis=1))
+        places = self._tensor(np.maximum(content.neighbours[cold], 0).astype(np.int64))
+        weights = self._tensor(np.maximum(content.similarities[cold], 0))
+        around = unit(torch.einsum("ckd,ck->cd", unit(vectors[places]), weights))
+        own = self._tensor((counts[cold] + 1).astype(np.float32)).unsqueeze(1)
+        rows = self._tensor(cold)
+        turned = unit(unit(vectors[rows]) * own + around * (HOT_EVENTS - own + 1))
+        return vectors.index_copy(0, rows, turned * norms[rows].unsqueeze(1))
