@@ -1,7 +1,7 @@
 """The user tower's forward pass in numpy: history and features → query vectors.
 
-    newest-first position p of an event:  a = event weight × positions[p] × pool_weight[row]
-    h = Σ a_j v_j / sqrt(Σ a_j² + 1e-6)                      v = item vectors (`two_tower`)
+    newest-first position p of an event:  a = event weight × positions[p]
+    h = Σ a_j pool_weight_j v_j / sqrt(Σ a_j² + 1e-6)        v = item vectors (`two_tower`)
     x = h + Σ weight_k × slots[slot_k] + output_bias
     x = x + relu(x W₁ + b₁) W₂                               only where the tower has hidden units
     q = x / max(|x|, 1e-6),  score(item) = q · v
@@ -48,8 +48,8 @@ def encode_user(
         rows, weights = rows[known], weights[known]
     newest = len(tower.positions)
     rows, weights = rows[::-1][:newest], weights[::-1][:newest]
-    attention = weights * tower.positions[: len(rows)] * items.pool_weight[rows]
-    pooled = attention @ items.two_tower[rows]
+    attention = weights * tower.positions[: len(rows)]
+    pooled = (attention * items.pool_weight[rows]) @ items.two_tower[rows]
     pooled /= np.sqrt(attention @ attention + POOL_EPSILON)
     if features is not None and len(features[0]):
         slots, slot_weights = features
@@ -72,8 +72,8 @@ def encode_users(
     """
     rows, weights, offsets = _readable(rows, weights, offsets, len(tower.positions))
     positions = np.repeat(offsets[1:], np.diff(offsets)) - 1 - np.arange(len(rows))
-    attention = (weights * tower.positions[positions] * items.pool_weight[rows]).astype(np.float32)
-    x = _segment_sums(items.two_tower, rows, attention, offsets)
+    attention = (weights * tower.positions[positions]).astype(np.float32)
+    x = _segment_sums(items.two_tower, rows, attention * items.pool_weight[rows], offsets)
     squares = np.concatenate([[0.0], np.cumsum(attention.astype(np.float64) ** 2)])
     norms = np.sqrt((squares[offsets[1:]] - squares[offsets[:-1]]).astype(np.float32) + POOL_EPSILON)
     x /= norms[:, None]

@@ -68,21 +68,42 @@ def first_touches(events: Interactions) -> NDArray[np.bool_]:
     return touched & positive
 
 
-class NextItems:
-    """Moments in users' pasts: history → the next `window` new items, nearer ones weighing more."""
+@dataclass(frozen=True)
+class Horizon:
+    """Which future a moment asks for."""
 
-    def __init__(self, events: Interactions, history_limit: int, window: int, batch: int) -> None:
-        self.events, self.limit, self.window, self.batch = events, history_limit, window, batch
+    window: int
+    """Next new items."""
+    fading: float
+    """Weight of an item relative to the one before it."""
+    gap_power: float
+    """A moment is drawn in proportion to (seconds since the user's event before it) ^ this; 0 draws all alike."""
+
+
+class NextItems:
+    """Moments in users' pasts, one a user and epoch: history → the next new items within the horizon."""
+
+    def __init__(self, events: Interactions, history_limit: int, horizon: Horizon, batch: int) -> None:
+        self.events, self.limit, self.horizon, self.batch = events, history_limit, horizon, batch
         kept_before = np.concatenate([[0], np.cumsum(touched := first_touches(events))])
         self.moments = np.flatnonzero(touched)
         self.moment_offsets = kept_before[events.offsets]
         self.users = np.flatnonzero(np.diff(self.moment_offsets) > 0)
+        self.chances_before = np.concatenate([[0.0], np.cumsum(self._chances())])
         self.examples_per_epoch = len(self.users)
+
+    def _chances(self) -> NDArray[np.float64]:
+        """Relative chance of each moment [n_moments]; a user's first event has no gap and counts as a second."""
+        waited = np.diff(self.events.times, prepend=0)
+        waited[self.events.offsets[:-1][self.events.lengths > 0]] = 1
+        return np.maximum(waited[self.moments], 1).astype(np.float64) ** self.horizon.gap_power
 
     def epoch(self, random: np.random.Generator) -> Iterator[Examples]:
         users = random.permutation(self.users)
-        counts = np.diff(self.moment_offsets)[users]
-        moments = self.moment_offsets[users] + (random.random(len(users)) * counts).astype(np.int64)
+        first, end = self.moment_offsets[users], self.moment_offsets[users + 1]
+        low, high = self.chances_before[first], self.chances_before[end]
+        drawn = np.searchsorted(self.chances_before, low + random.random(len(users)) * (high - low), side="right") - 1
+        moments = np.clip(drawn, first, end - 1)  # sums of ten million chances round at the edges
         for start in range(0, len(users), self.batch):
             span = slice(start, start + self.batch)
             yield self._examples(users[span], moments[span])
@@ -92,7 +113,7 @@ class NextItems:
         ends = self.moments[moments]
         lengths = np.minimum(ends - events.offsets[users], self.limit)
         past = ragged(ends - lengths, lengths)
-        n_targets = np.minimum(self.moment_offsets[users + 1] - moments, self.window)
+        n_targets = np.minimum(self.moment_offsets[users + 1] - moments, self.horizon.window)
         steps = ragged(np.zeros_like(n_targets), n_targets)
         future = self.moments[np.repeat(moments, n_targets) + steps]
         return Examples(
@@ -103,7 +124,7 @@ class NextItems:
             lengths,
             events.items[future].astype(np.int64),
             np.repeat(np.arange(len(users)), n_targets),
-            np.ldexp(events.weights[future], -steps),
+            (events.weights[future] * np.power(self.horizon.fading, steps)).astype(np.float32),
         )
 
 

@@ -114,7 +114,7 @@ class _Fit:
                 user_features=encode_table(self.encoders[0], indexed.users),
             )
             self.tuners = tuning_users(self.validation.tuning, self.random)
-        self.recipe = derive_recipe(indexed.schema.ordered, self.validation.train, settings.effort)
+        self.recipe = derive_recipe(indexed.schema, self.validation.train, settings.effort)
 
     @contextmanager
     def _clock(self, stage: str, text: str) -> Iterator[None]:
@@ -178,7 +178,7 @@ class _Fit:
     def _train(self, stepper: Stepper, checkpoints: Path | None, known: int) -> Standing:
         recipe, data = stepper.recipe, self.data
         sampler: Sampler = (
-            NextItems(data.events, recipe.positions, recipe.window, recipe.users_per_batch)
+            NextItems(data.events, recipe.positions, recipe.horizon, recipe.users_per_batch)
             if recipe.ordered
             else MaskedSets(data.events, recipe.positions, recipe.kept, recipe.users_per_batch)
         )

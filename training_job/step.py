@@ -19,6 +19,7 @@ from contracts.feature_encoder import Bag
 from contracts.fitted import ContentArrays
 from contracts.interactions import Interactions
 from training_job.batches import Examples, ragged
+from training_job.dense_adam import DenseAdam
 from training_job.lazy_adam import LazyTable
 from training_job.loss import Targets, log_inclusion, shared_softmax
 from training_job.recipe import Recipe
@@ -65,9 +66,6 @@ class Stepper:
         self.neighbours: ContentArrays | None = None
         """Set once the towers are trained; cold items then lean on them."""
         self.log_popularity = self._tensor(np.log(data.relative_popularity).astype(np.float32))
-        self.lean = torch.ones(data.events.n_items, device=device)
-        self.cold_lean = 1.0
-        """Factor of the lengths [n], and of an item without events, chosen after training (`lean.py`)."""
         self.has_content = np.diff(data.item_features.offsets) > 0
         self.has_events = data.events.item_counts() > 0
         self.competing = np.flatnonzero(self.has_events)
@@ -75,7 +73,7 @@ class Stepper:
         self._place = np.zeros(data.events.n_items, np.int64)
         self._place[self.competing] = np.arange(len(self.competing))
         trained = towers.dense if recipe.ordered else {k: v for k, v in towers.dense.items() if k != "positions"}
-        self.dense_optimiser = torch.optim.Adam([tensor.requires_grad_() for tensor in trained.values()])
+        self.dense_optimiser = DenseAdam(trained.values())
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -85,10 +83,10 @@ class Stepper:
         events, recipe = self.data.events, self.recipe
         if not recipe.negatives:
             return np.zeros(events.n_items, np.float32)
-        # A set shows all events of its users; a moment shows `window` events of one.
+        # A set shows all events of its users; a moment shows those within its horizon.
         per_batch = recipe.users_per_batch / max(int(np.count_nonzero(events.lengths)), 1)
         if recipe.ordered:
-            per_batch *= recipe.window / max(float(events.lengths[events.lengths > 0].mean()), 1.0)
+            per_batch *= recipe.horizon.window / max(float(events.lengths[events.lengths > 0].mean()), 1.0)
         return log_inclusion(events.item_counts(), per_batch, recipe.negatives / max(len(self.competing), 1))
 
     def __call__(self, examples: Examples, rate: float, random: np.random.Generator) -> Tensor:
@@ -107,7 +105,7 @@ class Stepper:
 
     def pool_weights(self, rows: Tensor | None = None) -> Tensor:
         """Weight of items in a history [c], of all items [n] by default: popularity damped, and length undone."""
-        log_popularity, norms = self.log_popularity, self.norms * self.lean
+        log_popularity, norms = self.log_popularity, self.norms
         if rows is not None:
             log_popularity, norms = log_popularity[rows], norms[rows]
         return torch.exp(-self.towers.dense["pool_power"] * log_popularity) / norms
@@ -203,11 +201,9 @@ class Stepper:
         )
 
     def _move(self, loss: Tensor, leaves: list[tuple[LazyTable, Tensor, Tensor]], rate: float) -> None:
-        self.dense_optimiser.zero_grad(set_to_none=True)
+        self.dense_optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        for group in self.dense_optimiser.param_groups:
-            group["lr"] = self.recipe.dense_rate * rate
-        self.dense_optimiser.step()
+        self.dense_optimiser.step(self.recipe.dense_rate * rate)
         with torch.no_grad():
             for table, index, leaf in leaves:
                 if leaf.grad is not None:
@@ -222,8 +218,7 @@ class Stepper:
         """
         bag = self.data.item_features
         lost = self._tensor(~self.has_events & ~self.has_content)
-        norms = self.norms * self.lean
-        norms = torch.where(lost, norms * LOST_NORM, norms)
+        norms = torch.where(lost, self.norms * LOST_NORM, self.norms)
         if not len(self.towers.item_slots):
             return item_vectors(self.towers.items.values, None, norms)
         content = bag_sums(self.towers.item_slots.values, TorchBag.of(bag, bag.slots, self.device))

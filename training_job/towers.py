@@ -142,8 +142,8 @@ def user_vectors(
     `items` are the item vectors [c, d] and pooling weights [c] of the step, `features` summed embeddings [b, d].
     """
     vectors, pool = items
-    attention = histories.weights * dense["positions"][histories.positions] * pool[histories.places]
-    bag = TorchBag(histories.places, attention, histories.offsets)
+    attention = histories.weights * dense["positions"][histories.positions]
+    bag = TorchBag(histories.places, attention * pool[histories.places], histories.offsets)
     squares = attention.new_zeros(len(histories.offsets) - 1).index_add(0, histories.owners, attention.square())
     x = bag_sums(vectors, bag) / (squares.unsqueeze(1) + POOL_EPSILON).sqrt()
     x = x + dense["output_bias"] if features is None else x + features + dense["output_bias"]

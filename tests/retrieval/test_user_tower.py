@@ -25,8 +25,8 @@ def by_the_formula(model, rows, weights, features=()):
     newest_first = [(row, w) for row, w in zip(rows, weights, strict=True) if row >= 0][::-1]
     h, squares = np.zeros(items.two_tower.shape[1]), 0.0
     for (row, weight), position in zip(newest_first, tower.positions, strict=False):
-        a = float(weight) * float(position) * float(items.pool_weight[row])
-        h += a * items.two_tower[row]
+        a = float(weight) * float(position)
+        h += a * float(items.pool_weight[row]) * items.two_tower[row]
         squares += a * a
     x = h / np.sqrt(squares + 1e-6) + tower.output_bias
     for slot, weight in features:

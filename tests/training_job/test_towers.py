@@ -1,0 +1,88 @@
+"""The torch towers say what serving's numpy pass says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from retrieval.user_tower import encode_users
+from training_job.assemble import tower_arrays
+from training_job.fit import fit
+from training_job.settings import Effort, TrainingSettings
+from training_job.towers import SHORTEST, item_vectors, unit
+
+PARITY = 1e-5
+"""The figure of the design, per coordinate."""
+
+
+@pytest.fixture(scope="module")
+def world(clustered):
+    return clustered(n_users=1_200, n_items=80, per_user=30)
+
+
+@pytest.fixture(scope="module")
+def trained(world):
+    """Towers after a short training: every array has moved away from its start."""
+    from training_job import fit as module
+    from training_job.device import TorchRuntime
+
+    settings = TrainingSettings(effort=Effort.QUICK, threads=1)
+    with TorchRuntime(settings) as runtime:
+        training = module._Fit(world, world.interactions, settings, runtime, lambda done, total, text: None)
+        stepper, _ = training._stepper(None)
+        training._train(stepper, None, 0)
+    return stepper
+
+
+def test_a_thousand_users_get_the_same_query_from_both(world, trained):
+    users = np.arange(world.interactions.n_users)
+    with torch.no_grad():
+        vectors = trained.catalogue()
+        expected = trained.queries(world.interactions, users, vectors).numpy()
+    items = _Items(vectors.numpy(), trained.pool_weights().detach().numpy())
+    events = world.interactions
+    computed = encode_users(
+        tower_arrays(trained), items, events.items, events.weights, events.offsets, trained.data.user_features
+    )
+    assert len(users) >= 1_000
+    assert np.abs(expected - computed).max() <= PARITY
+
+
+class _Items:
+    """The two arrays that the forward pass reads."""
+
+    def __init__(self, two_tower, pool_weight):
+        self.two_tower, self.pool_weight = two_tower, pool_weight
+
+
+def test_an_empty_history_has_a_gradient(trained):
+    """sqrt(0) in the pooling norm would make it NaN."""
+    vectors = trained.catalogue()
+    dense = {name: tensor.detach().clone().requires_grad_() for name, tensor in trained.towers.dense.items()}
+    nobody = np.zeros(2, np.int64)
+    from training_job.towers import Histories, user_vectors
+
+    empty = torch.zeros(0, dtype=torch.int64)
+    histories = Histories(empty, torch.zeros(0), empty, empty, torch.zeros(len(nobody) + 1, dtype=torch.int64))
+    queries = user_vectors(dense, histories, (vectors, torch.ones(len(vectors))), None)
+    queries.square().sum().backward()
+    assert all(bool(torch.isfinite(t.grad).all()) for t in dense.values() if t.grad is not None)
+
+
+def test_an_item_of_which_nothing_is_known_is_no_nan():
+    vectors = item_vectors(torch.zeros(2, 4), torch.zeros(2, 4), torch.ones(2))
+    assert torch.equal(vectors, torch.zeros(2, 4))
+    assert torch.allclose(unit(torch.full((1, 4), SHORTEST * 10)).norm(), torch.tensor(1.0))
+
+
+def test_content_alone_points_where_the_items_like_it_are(clustered):
+    """A cold item's nearest items, by vector, are those of its cluster (decision 4)."""
+    world = clustered(n_users=200, n_items=64, per_user=20, n_cold=8)
+    model = fit(world, world.interactions, TrainingSettings(threads=1)).model
+    cold = np.flatnonzero(model.items.events == 0)
+    assert len(cold) >= 8
+    directions = model.items.two_tower / np.linalg.norm(model.items.two_tower, axis=1, keepdims=True)
+    hot = np.flatnonzero(model.items.events > 0)
+    nearest = hot[np.argsort(-(directions[cold] @ directions[hot].T), axis=1)[:, :5]]
+    assert (nearest % 4 == cold[:, None] % 4).mean() > 0.9
