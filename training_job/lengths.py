@@ -54,20 +54,20 @@ Score = Callable[[torch.Tensor], NDArray[np.float64]]
 
 
 def choose_lengths(events: Interactions, stepper: Stepper, score: Score) -> Lengths | None:
-    """Set the item lengths of `stepper` to the best of the grid; None where those of training stay."""
+    """Set the item lengths of `stepper` by the grid, and the floor of cold items; None without users to choose by."""
     trained = score(torch.ones_like(stepper.norms))
     if len(trained) < 2:
         return None
-    best: tuple[float | None, float] | None = None
+    best: tuple[float | None, float] = (None, stepper.recipe.norm_power)
     best_norms, best_values = stepper.norms, trained
-    for (half_life, power), lengths in _grid(events):
+    for choice, lengths in _grid(events):
         candidate = torch.from_numpy(lengths).to(stepper.norms)
         values = score(candidate / stepper.norms)
         if values.mean() > best_values.mean():
-            best, best_norms, best_values = (half_life, power), candidate, values
+            best, best_norms, best_values = choice, candidate, values
     gain = best_values - trained
-    if best is None or gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
-        return None
+    if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):  # no more than noise
+        best, best_norms, best_values = (None, stepper.recipe.norm_power), stepper.norms, trained
     floor, norms, kept_score = _with_floor(events, stepper, score, best_norms, float(best_values.mean()))
     stepper.norms = norms
     stepper.cold_norm = float(norms.min())

@@ -27,7 +27,7 @@ def events() -> Interactions:
 
 def towers() -> Any:
     """What choosing reads and sets of a stepper."""
-    return SimpleNamespace(norms=torch.ones(N_ITEMS), cold_norm=1.0)
+    return SimpleNamespace(norms=torch.ones(N_ITEMS), cold_norm=1.0, recipe=SimpleNamespace(norm_power=0.15))
 
 
 def liking(item: int, noise: float = 0.0) -> Any:
@@ -60,7 +60,9 @@ def test_the_grid_finds_what_the_slice_asks_for() -> None:
 
 def test_a_gain_within_its_noise_changes_nothing() -> None:
     stepper = towers()
-    assert choose_lengths(events(), stepper, liking(4, noise=50.0)) is None
+    chosen = choose_lengths(events(), stepper, liking(4, noise=50.0))
+    assert chosen is not None
+    assert (chosen.half_life_days, chosen.power) == (None, 0.15)
     assert stepper.norms.tolist() == [1.0] * N_ITEMS
 
 
