@@ -39,7 +39,8 @@ class TorchRuntime:
         threads, deterministic = self._before
         self._blas.restore_original_limits()
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        if deterministic != torch.are_deterministic_algorithms_enabled():  # the call loads torch's compiler: 4 s of CPU
+            torch.use_deterministic_algorithms(deterministic)
 
 
 def _device(name: str) -> torch.device:
