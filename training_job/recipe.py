@@ -81,12 +81,12 @@ class Recipe:
     dimensions: int = DIMENSIONS
     positions: int = HISTORY_LIMIT
     """A profile keeps no more."""
-    temperature: float = 0.14
-    """Of the softmax; .10 and .12 were a little worse beside lengths that carry popularity."""
+    temperature: float = 0.12
+    """Of the softmax. On validation, against .14: +2 % recall on Gowalla and on next items of MovieLens."""
     norm_power: float = 0.15
     """Item length = popularity ^ this: the model need not spend directions on popularity."""
-    kept: float = 0.4
-    """Part of a set that is shown as history (dropout .6)."""
+    kept: float = 0.5
+    """Part of a set that is shown as history; +1 % recall over .4 on Gowalla's validation."""
     id_dropout: float = 0.1
     """Chance that an item with content is shown without its id part in a step (decision 4)."""
     dense_rate: float = 0.003
