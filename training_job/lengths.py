@@ -2,9 +2,9 @@
 
 Towers are trained with lengths from all-time popularity. What people take next week often follows what they took last
 week, so after training the lengths are chosen again: decayed popularity ^ power, from a small grid, by NDCG on the
-tuning half of the slice, and kept as trained unless the gain is larger than its standard error. A history is pooled
-over length-free directions (`pool_weight` undoes the length), so no query vector changes. Only where events have
-times; `fit.py` calls it.
+tuning half of the slice: the gain less its standard error decides, and where none is above zero they stay as trained.
+A history is pooled over length-free directions (`pool_weight` undoes the length), so no query vector changes. Only
+where events have times; `fit.py` calls it.
 """
 
 from __future__ import annotations
@@ -59,19 +59,24 @@ def choose_lengths(events: Interactions, stepper: Stepper, score: Score) -> Leng
     if len(trained) < 2:
         return None
     best: tuple[float | None, float] = (None, stepper.recipe.norm_power)
-    best_norms, best_values = stepper.norms, trained
+    best_norms, best_values, surest = stepper.norms, trained, 0.0
     for choice, lengths in _grid(events):
         candidate = torch.from_numpy(lengths).to(stepper.norms)
         values = score(candidate / stepper.norms)
-        if values.mean() > best_values.mean():
-            best, best_norms, best_values = choice, candidate, values
-    gain = best_values - trained
-    if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):  # no more than noise
-        best, best_norms, best_values = (None, stepper.recipe.norm_power), stepper.norms, trained
+        if (bound := _sure_gain(values - trained)) > surest:
+            surest, best, best_norms, best_values = bound, choice, candidate, values
     floor, norms, kept_score = _with_floor(events, stepper, score, best_norms, float(best_values.mean()))
     stepper.norms = norms
     stepper.cold_norm = float(norms.min())
     return Lengths(*best, floor, kept_score, float(trained.mean()))
+
+
+def _sure_gain(gain: NDArray[np.float64]) -> float:
+    """Mean gain of users [n] less its standard error: what is left of it after an ordinary share of bad luck.
+
+    The largest mean alone is often that of the wildest candidate, whose error then hides the gain of a calmer one.
+    """
+    return float(gain.mean() - gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
 def _with_floor(
