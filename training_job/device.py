@@ -18,10 +18,13 @@ from training_job.settings import TrainingSettings
 class TorchRuntime:
     """Context in which torch obeys the settings of a training."""
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: TrainingSettings, *, small: bool = False) -> None:
+        """`small`: steps are too short to share. Two threads gained a tenth then, and lost twentyfold to a neighbour
+        on the same cores, so one is the default.
+        """
         self.deterministic = settings.deterministic
         self.device = _device(settings.device)
-        self.threads = 1 if settings.deterministic else settings.threads or torch.get_num_threads()
+        self.threads = 1 if settings.deterministic else settings.threads or (1 if small else torch.get_num_threads())
 
     def __enter__(self) -> TorchRuntime:
         self._before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

@@ -34,7 +34,7 @@ from training_job.content import fit_content
 from training_job.device import TorchRuntime
 from training_job.lengths import Lengths, choose_lengths
 from training_job.loop import Progress, Standing, Trainer, silent
-from training_job.recipe import Recipe, derive_recipe
+from training_job.recipe import FULL_SOFTMAX_ITEMS, Recipe, derive_recipe
 from training_job.settings import TrainingSettings
 from training_job.step import HOT_EVENTS, Stepper, TrainingData
 from training_job.svd_start import spectral_start
@@ -74,7 +74,7 @@ def fit(
     Raises NotEnoughData, TrainingDiverged, StorageFull, SettingsInvalid (a device that is not there).
     """
     _check_enough(interactions)
-    with TorchRuntime(settings) as runtime:
+    with TorchRuntime(settings, small=interactions.n_items <= FULL_SOFTMAX_ITEMS) as runtime:
         return _Fit(indexed, interactions, settings, runtime, progress or silent).run(checkpoints, warm_start)
 
 

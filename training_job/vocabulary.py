@@ -99,13 +99,23 @@ def _words(column: pl.Series) -> tuple[list[str], list[float]]:
 
 
 def encode_table(encoder: FeatureEncoder, table: pl.DataFrame) -> Bag:
-    """Bags of all entities of a table."""
-    numeric = {field.name for field in encoder.fields if field.kind in NUMERIC_KINDS}
-    columns: dict[str, Any] = {
-        field.name: numbers(table[field.name]) if field.name in numeric else table[field.name].to_list()
-        for field in encoder.fields
-    }
+    """Bags of all entities of a table.
+
+    The encoder may be an earlier release's: a feature that the table lacks, or holds as numbers where the encoder has
+    words or the other way round, counts as missing.
+    """
+    columns: dict[str, Any] = {}
+    for field in encoder.fields:
+        if field.name not in table.columns:
+            continue
+        column, numeric = table[field.name], field.kind in NUMERIC_KINDS
+        if _holds_numbers(column.dtype) == numeric:
+            columns[field.name] = numbers(column) if numeric else column.to_list()
     return encoder.encode(columns, table.height)
+
+
+def _holds_numbers(kind: pl.DataType) -> bool:
+    return kind.is_numeric() or kind.is_temporal() or kind == pl.Boolean
 
 
 def raw_numbers(encoder: FeatureEncoder, table: pl.DataFrame) -> NDArray[np.float64]:

@@ -15,12 +15,14 @@ from contracts.errors import GateBlocked, StateBusy, StorageFull, TandemError
 from contracts.release import GateCheck, GateReport, Verdict
 from data_sources.dataset import open_dataset
 from data_sources.generator import WorldSettings, generate
+from data_sources.importers.sequences import import_sequences
 from data_sources.indexed import index_dataset
 from local_mode import retrain as retrain_module
 from local_mode.asking import ask
 from local_mode.retrain import retrain
 from stores.profiles import SqliteProfiles
 from stores.releases import LocalReleases
+from training_job.gate import judge_candidate
 from training_job.settings import Effort, TrainingSettings
 
 QUICK = TrainingSettings(effort=Effort.QUICK, deterministic=True)
@@ -90,6 +92,21 @@ def test_a_blocked_candidate_leaves_what_served(dataset: Path, tmp_path: Path, m
     with pytest.raises(GateBlocked, match="x: worse"):
         retrain(dataset, tmp_path, TrainingSettings(effort=Effort.QUICK, seed=1))
     assert LocalReleases(tmp_path).serving().publication == first.publication
+
+
+def test_a_home_that_served_other_data_takes_new_data(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other items, other features: the gate has nothing to compare and says so."""
+    monkeypatch.setattr(retrain_module, "judge_candidate", judge_candidate)
+    lines = (f"u{user}\t" + " ".join(f"x{(user + step * 3) % 40}" for step in range(12)) for user in range(60))
+    (tmp_path / "sequences.txt").write_text("\n".join(lines))
+    import_sequences(tmp_path / "sequences.txt", tmp_path / "other")
+    retrain(dataset, tmp_path / "home", QUICK)
+    done = retrain(tmp_path / "other", tmp_path / "home", QUICK)
+    assert done.publication is not None
+    verdicts = {check.name: check.verdict for check in done.gate.checks}
+    assert verdicts["serving_release"] is Verdict.WARN
 
 
 def test_of_two_nights_on_the_same_input_one_is_told_so(dataset: Path, tmp_path: Path) -> None:

@@ -97,3 +97,13 @@ def test_raw_numbers_keep_the_order_of_the_encoder():
 
 def test_a_feature_without_a_column_is_left_out():
     assert fit_encoder({"gone": C}, pl.DataFrame({"c": ["x"]})).fields == []
+
+
+def test_what_an_earlier_encoder_knew_and_a_table_lacks_counts_as_missing() -> None:
+    table = pl.DataFrame({"colour": ["red", "blue"], "price": [1.0, 9.0]})
+    kinds = {"colour": FeatureKind.CATEGORICAL, "price": FeatureKind.NUMERIC}
+    encoder = fit_encoder(kinds, table)
+    without = encode_table(encoder, table.drop("price"))
+    assert np.diff(without.offsets).tolist() == [1, 1]
+    swapped = table.select(pl.col("price").alias("colour"), pl.col("colour").alias("price"))
+    assert len(encode_table(encoder, swapped).slots) == 0
