@@ -2,7 +2,7 @@
 
 Towers are trained with lengths from all-time popularity. What people take next week often follows what they took last
 week, so after training the lengths are chosen again: decayed popularity ^ power, from a small grid, by NDCG on the
-tuning half of the slice: the gain less its standard error decides, and where none is above zero they stay as trained.
+tuning half of the slice; where no choice gains more than its standard error they stay as trained.
 A history is pooled over length-free directions (`pool_weight` undoes the length), so no query vector changes. Only
 where events have times; `fit.py` calls it.
 """
@@ -63,8 +63,11 @@ def choose_lengths(events: Interactions, stepper: Stepper, score: Score) -> Leng
     for choice, lengths in _grid(events):
         candidate = torch.from_numpy(lengths).to(stepper.norms)
         values = score(candidate / stepper.norms)
-        if (bound := _sure_gain(values - trained)) > surest:
-            surest, best, best_norms, best_values = bound, choice, candidate, values
+        surest = max(surest, _sure_gain(values - trained))
+        if values.mean() > best_values.mean():
+            best, best_norms, best_values = choice, candidate, values
+    if surest <= 0:  # no candidate gains more than noise, so what is recent does not matter here
+        best, best_norms, best_values = (None, stepper.recipe.norm_power), stepper.norms, trained
     floor, norms, kept_score = _with_floor(events, stepper, score, best_norms, float(best_values.mean()))
     stepper.norms = norms
     stepper.cold_norm = float(norms.min())
@@ -74,7 +77,7 @@ def choose_lengths(events: Interactions, stepper: Stepper, score: Score) -> Leng
 def _sure_gain(gain: NDArray[np.float64]) -> float:
     """Mean gain of users [n] less its standard error: what is left of it after an ordinary share of bad luck.
 
-    The largest mean alone is often that of the wildest candidate, whose error then hides the gain of a calmer one.
+    Asked of every candidate: that of the largest mean is often the wildest, whose error would hide a calm one's gain.
     """
     return float(gain.mean() - gain.std(ddof=1) / np.sqrt(len(gain)))
 
