@@ -23,6 +23,7 @@ from data_sources.indexed import IndexedDataset, index_dataset
 from evaluation.result import Evaluation
 from local_mode.asking import ask, titles
 from local_mode.retrain import Progress, Retrained, StepClock, retrain
+from retrieval.settings import RetrievalSettings
 from training_job.backtest import judge_fitted
 from training_job.settings import TrainingSettings
 
@@ -107,7 +108,7 @@ def visitors(indexed: IndexedDataset) -> dict[str, dict[str, Any]]:
     popular = int(indexed.interactions.item_counts().argmax())
     warm = int(lengths.argmax())
     bodies: dict[str, dict[str, Any]] = {f"warm user {indexed.user_ids[warm]}": {"user_id": indexed.user_ids[warm]}}
-    few = ((lengths > 0) & (lengths < COLD_EVENTS)).nonzero()[0]
+    few = ((lengths > 0) & (lengths < RetrievalSettings().cold_user_events)).nonzero()[0]
     if len(few):
         cold = indexed.user_ids[int(few[0])]
         bodies[f"cold user {cold}"] = {"user_id": cold}
@@ -119,7 +120,5 @@ def visitors(indexed: IndexedDataset) -> dict[str, dict[str, Any]]:
     return {who: {**body, "num_items": SHOWN, "explain": True} for who, body in bodies.items()}
 
 
-COLD_EVENTS: Final = 5
-"""Fewer events make a user cold (decision 6)."""
 SHOWN: Final = 5
 """Places of each slate that the demo prints."""
