@@ -26,7 +26,7 @@ from data_sources.doctor import Diagnosis, diagnose
 from data_sources.indexed import IndexedDataset, index_dataset
 from index_loader.publish import publish
 from stores.profiles import SqliteProfiles
-from stores.releases import LocalReleases, write_atomically
+from stores.releases import Current, LocalReleases, write_atomically
 from training_job.export import export
 from training_job.fit import Fitted, fit
 from training_job.gate import judge_candidate
@@ -62,8 +62,7 @@ def retrain(
     `warm_start`: id of the release to continue from. Raises DatasetError, NotEnoughData, TrainingDiverged, GateBlocked
     (the sealed candidate and its verdicts stay for inspection), StorageFull, StateBusy, PointerConflict.
     """
-    store = LocalReleases(home)
-    clock = StepClock()
+    store, clock = LocalReleases(home), StepClock()
     with clock("check"):
         refuse_failures(diagnose(dataset))
     with clock("read"):
@@ -81,21 +80,10 @@ def retrain(
                 warm_start=earlier,
             )
         with clock("seal"):
-            shutil.rmtree(run / "model", ignore_errors=True)
-            export(fitted, run / "model", parent=warm_start)
-            manifest = store.seal(run / "model")
+            manifest = _seal(store, fitted, run / "model", warm_start)
+        current = store.current()
         with clock("gate"):
-            current = store.current()
-            serving = current.publication.release if current else None
-            gate = judge_candidate(
-                fitted,
-                store.open(serving) if serving else None,
-                indexed,
-                release=manifest.id,
-                serving_release=serving,
-                serving_model=current.publication.served_model if current else "two_tower",
-            )
-            _keep_report(store, gate)
+            gate = _judge(store, fitted, indexed, manifest, current)
         done = Retrained(manifest, gate, None, fitted, clock.seconds)
         if publish_it:
             with clock("publish"):
@@ -105,6 +93,30 @@ def retrain(
                 store.sweep()
         shutil.rmtree(run, ignore_errors=True)
     return done
+
+
+def _seal(store: LocalReleases, fitted: Fitted, folder: Path, parent: str | None) -> Manifest:
+    """Write the bundle into `folder` and make it a release."""
+    shutil.rmtree(folder, ignore_errors=True)
+    export(fitted, folder, parent=parent)
+    return store.seal(folder)
+
+
+def _judge(
+    store: LocalReleases, fitted: Fitted, indexed: IndexedDataset, manifest: Manifest, current: Current | None
+) -> GateReport:
+    """The gate's verdict against what serves, kept beside the releases."""
+    serving = current.publication if current else None
+    gate = judge_candidate(
+        fitted,
+        store.open(serving.release) if serving else None,
+        indexed,
+        release=manifest.id,
+        serving_release=serving.release if serving else None,
+        serving_model=serving.served_model if serving else "two_tower",
+    )
+    _keep_report(store, gate)
+    return gate
 
 
 def refuse_failures(diagnosis: Diagnosis) -> None:
