@@ -1,6 +1,6 @@
 # Two commands for a bare machine with Python >= 3.11: `make demo` and `make test`. Each sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-quality soak lock clean
+.PHONY: help demo test lint format bench bench-quality soak opensearch lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # One BLAS thread per process: with a second busy process on the machine, two threads run slower than one.
@@ -38,6 +38,10 @@ bench-quality: ## the quality table from real files (DATA=../shared/data)
 soak: ## hundreds of kills of train, export and publish
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.kill_soak $(ARGS)
+
+opensearch: ## start the search server that the tests use (stop it with `tandem opensearch stop`)
+	@scripts/setup.sh local
+	@$(BIN)/tandem opensearch start
 
 lock: ## compile constraints.txt from pyproject.toml
 	@scripts/setup.sh local

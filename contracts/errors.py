@@ -129,6 +129,12 @@ class IndexUnavailable(TandemError):
     code = "index-unavailable"
 
 
+class ServerUnavailable(TandemError):
+    """No search server can be had on this machine, or the one that was named does not answer."""
+
+    code = "server-unavailable"
+
+
 class ProfilesUnavailable(TandemError):
     """The profile store cannot be read or written: not a profile store, of another version, or damaged."""
 
