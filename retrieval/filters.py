@@ -1,4 +1,4 @@
-"""Request filters → a mask over item rows.
+"""Request filters → a restriction: a mask over item rows, and the same as typed clauses for a search engine.
 
 Categories, tags and words were encoded as slots; here the slots are inverted once, when a release is opened, so that a
 filter touches only the rows that match. Numbers and timestamps are compared column by column. A value that training
@@ -18,6 +18,7 @@ from contracts.errors import RequestInvalid
 from contracts.feature_encoder import FeatureEncoder, FieldVocabulary
 from contracts.fitted import ItemArrays, Rows
 from contracts.request import FilterValue, Range
+from contracts.restriction import AnyOf, Clause, Restriction, Within
 from contracts.schema import FeatureKind
 
 _COUNTED = (FeatureKind.NUMERIC, FeatureKind.TIMESTAMP)
@@ -48,45 +49,58 @@ class ItemFilters:
         self._numbers = {name: np.ascontiguousarray(items.numbers[:, i]) for i, name in enumerate(counted)}
 
     def mask(self, filters: Mapping[str, FilterValue]) -> NDArray[np.bool_] | None:
-        """Which rows [n] pass all filters; None where there is no filter.
+        """Which rows [n] pass all filters; None where there is no filter. Raises as `restriction`."""
+        restriction = self.restriction(filters)
+        return None if restriction is None else restriction.mask
+
+    def restriction(self, filters: Mapping[str, FilterValue]) -> Restriction | None:
+        """What all filters together let through; None where there is no filter.
 
         Raises RequestInvalid with `field` = `filters.<name>`.
         """
-        passing: NDArray[np.bool_] | None = None
-        for name, value in filters.items():
-            matching = self._matching(name, value)
-            passing = matching if passing is None else passing & matching
-        return passing
+        clauses = tuple(self._clause(name, value) for name, value in filters.items())
+        if not clauses:
+            return None
+        passing = self._passing(clauses[0])
+        for clause in clauses[1:]:
+            passing &= self._passing(clause)
+        return Restriction(clauses, passing)
 
-    def _matching(self, name: str, value: FilterValue) -> NDArray[np.bool_]:
+    def _clause(self, name: str, value: FilterValue) -> Clause:
         field = self._fields.get(name)
         if field is None or field.kind is FeatureKind.TEXT:
             raise _invalid(name, "is no item feature that can be filtered", f"Filter by {self._choices()}.")
         if field.kind in _COUNTED:
-            return self._within(field, value)
+            return _within(field, value)
         if isinstance(value, Range):
             raise _invalid(name, f"is {field.kind}, a range was given", "Give a value or a list of values.")
-        return self._any_of(field, [value] if isinstance(value, str) else value)
+        given = dict.fromkeys([value] if isinstance(value, str) else value)
+        return AnyOf(name, tuple(text for text in given if self._encoder.slot(name, text) >= 0))
 
-    def _any_of(self, field: FieldVocabulary, values: list[str]) -> NDArray[np.bool_]:
-        matching = np.zeros(self._n_items, np.bool_)
-        first = self._encoder.first_slots[field.name]
-        for value in values:
-            if (slot := self._encoder.slot(field.name, value)) >= 0:
-                matching[self._postings[field.name].of(slot - first)] = True
-        return matching
-
-    def _within(self, field: FieldVocabulary, value: FilterValue) -> NDArray[np.bool_]:
-        if not isinstance(value, Range) or (value.gte is None and value.lte is None):
-            raise _invalid(field.name, f"is {field.kind}, a range is needed", 'Give {"gte": …, "lte": …}.')
-        numbers = self._numbers[field.name]
-        low = -np.inf if value.gte is None else value.gte
-        high = np.inf if value.lte is None else value.lte
+    def _passing(self, clause: Clause) -> NDArray[np.bool_]:
+        if isinstance(clause, AnyOf):
+            return self._any_of(clause)
+        numbers = self._numbers[clause.name]
+        low = -np.inf if clause.gte is None else clause.gte
+        high = np.inf if clause.lte is None else clause.lte
         return (numbers >= low) & (numbers <= high)  # a missing number is NaN and passes nothing
+
+    def _any_of(self, clause: AnyOf) -> NDArray[np.bool_]:
+        matching = np.zeros(self._n_items, np.bool_)
+        first = self._encoder.first_slots[clause.name]
+        for value in clause.values:
+            matching[self._postings[clause.name].of(self._encoder.slot(clause.name, value) - first)] = True
+        return matching
 
     def _choices(self) -> str:
         names = sorted({*self._postings, *self._numbers})
         return ", ".join(names) if names else "nothing: the items have no features"
+
+
+def _within(field: FieldVocabulary, value: FilterValue) -> Within:
+    if not isinstance(value, Range) or (value.gte is None and value.lte is None):
+        raise _invalid(field.name, f"is {field.kind}, a range is needed", 'Give {"gte": …, "lte": …}.')
+    return Within(field.name, value.gte, value.lte)
 
 
 def _invert(encoder: FeatureEncoder, named: list[FieldVocabulary], items: ItemArrays) -> dict[str, Postings]:

@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contracts.candidates import Degraded, Source
 from contracts.deadline import Deadline
 from contracts.errors import IndexUnavailable
 from contracts.fitted import Floats, Rows
+from contracts.restriction import Restriction
 from retrieval.als import fold_in
 from retrieval.eligibility import Eligibility
 from retrieval.found import Found, in_line
@@ -37,8 +37,8 @@ class Ask:
     index: VectorIndex
     visitor: Visitor
     eligible: Eligibility
-    mask: NDArray[np.bool_] | None
-    """[n] what the filters let through."""
+    restriction: Restriction | None
+    """What the filters let through."""
     settings: RetrievalSettings
     deadline: Deadline
     places: int
@@ -90,11 +90,11 @@ def _search(ask: Ask, model_name: str, query: Floats) -> Found:
 
 def _search_index(ask: Ask, model_name: str, query: Floats, k: int) -> tuple[Rows, Floats]:
     try:
-        return ask.index.search(model_name, query, k, ask.mask, ask.deadline.share(ask.settings.index_share))
+        return ask.index.search(model_name, query, k, ask.restriction, ask.deadline.share(ask.settings.index_share))
     except IndexUnavailable:
         if Degraded.INDEX_UNAVAILABLE not in ask.degraded:
             ask.degraded.append(Degraded.INDEX_UNAVAILABLE)
-        return ask.model.index.search(model_name, query, k, ask.mask)
+        return ask.model.index.search(model_name, query, k, ask.restriction)
 
 
 def _cold_near_history(ask: Ask, model_name: str, query: Floats, found: Rows) -> Found:

@@ -39,10 +39,20 @@ def find_candidates(
     Raises RequestInvalid for a filter that the items cannot answer.
     """
     visitor = meet(model.fitted, profile, request)
-    mask = model.filters.mask(request.filters)
+    restriction = model.filters.restriction(request.filters)
+    mask = None if restriction is None else restriction.mask
     eligible = model.servable.for_request(visitor.barred, mask, now_seconds)
     ask = Ask(
-        model, index, visitor, eligible, mask, settings, deadline, request.num_items, now_seconds, request.explain
+        model,
+        index,
+        visitor,
+        eligible,
+        restriction,
+        settings,
+        deadline,
+        request.num_items,
+        now_seconds,
+        request.explain,
     )
     route = choose_route(visitor, request, settings)
     found, model_name, segment = find(route, ask, request)

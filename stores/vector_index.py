@@ -2,7 +2,7 @@
 
 `VectorIndex` is the protocol that retrieval searches through; `ExactIndex` is the local version, an exact scan over
 the (memory-mapped) vectors of a release. It is also the fallback where a search engine does not answer, and the recall
-oracle of one. It does not know users, items or eligibility beyond a mask.
+oracle of one. It does not know users, items or eligibility beyond a restriction.
 
 Why a scan: a single query over 100,000 × 64 costs 1 ms of CPU, about what talking to a search engine costs.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.deadline import Deadline
+from contracts.restriction import Restriction
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int32]
@@ -37,11 +38,11 @@ class VectorIndex(Protocol):
     """Where item vectors are searched, one field per model."""
 
     def search(
-        self, model_name: str, query: Floats, k: int, mask: NDArray[np.bool_] | None, deadline: Deadline
+        self, model_name: str, query: Floats, k: int, restriction: Restriction | None, deadline: Deadline
     ) -> tuple[Rows, Floats]:
         """The best k rows by inner product with `query` [d], best first, and their scores.
 
-        Fewer than k only where fewer items pass `mask` [n] (None: all pass). Raises IndexUnavailable where the index
+        Fewer than k only where fewer items pass `restriction` (None: all pass). Raises IndexUnavailable where the index
         cannot answer before `deadline`.
         """
         ...
@@ -59,16 +60,16 @@ class ExactIndex:
         model_name: str,
         query: Floats,
         k: int,
-        mask: NDArray[np.bool_] | None = None,
+        restriction: Restriction | None = None,
         deadline: Deadline | None = None,  # noqa: ARG002  # a scan cannot be interrupted; the protocol has it
     ) -> tuple[Rows, Floats]:
         """See `VectorIndex.search`. Equal scores are ordered by row; a NaN score is never returned."""
         vectors = self.vectors[model_name]
-        if mask is None:
+        if restriction is None:
             scores = vectors @ query
             best = best_positions(scores, k)
             return best.astype(np.int32), scores[best]
-        allowed = np.flatnonzero(mask)
+        allowed = np.flatnonzero(restriction.mask)
         sparse = len(allowed) < GATHER_BELOW * len(vectors)
         scores = vectors[allowed] @ query if sparse else (vectors @ query)[allowed]
         best = best_positions(scores, k)

@@ -224,15 +224,15 @@ class Counting:
     def __init__(self, model):
         self.model, self.asked = model, []
 
-    def search(self, model_name, query, k, mask, deadline):
+    def search(self, model_name, query, k, restriction, deadline):
         self.asked.append(k)
-        return self.model.index.search(model_name, query, k, mask, deadline)
+        return self.model.index.search(model_name, query, k, restriction, deadline)
 
 
 class Silent:
     """An index that never answers in time."""
 
-    def search(self, model_name, query, k, mask, deadline):
+    def search(self, model_name, query, k, restriction, deadline):
         raise IndexUnavailable("no answer")
 
 
@@ -253,8 +253,8 @@ def test_too_few_eligible_are_met_by_one_wider_query_then_by_popularity():
 
 def test_popularity_fills_what_the_model_cannot_find():
     class Narrow(Counting):
-        def search(self, model_name, query, k, mask, deadline):
-            rows, scores = super().search(model_name, query, k, mask, deadline)
+        def search(self, model_name, query, k, restriction, deadline):
+            rows, scores = super().search(model_name, query, k, restriction, deadline)
             return rows[:3], scores[:3]
 
     asked, options = RecommendationRequest(explain=True), RetrievalSettings(cold_quota=0)
@@ -290,8 +290,8 @@ def test_time_that_runs_out_in_the_query_costs_only_what_comes_after():
     moment = [0.0]
 
     class Slow(Counting):
-        def search(self, model_name, query, k, mask, deadline):
-            answer = super().search(model_name, query, k, mask, deadline)
+        def search(self, model_name, query, k, restriction, deadline):
+            answer = super().search(model_name, query, k, restriction, deadline)
             moment[0] = 1.0
             return answer
 

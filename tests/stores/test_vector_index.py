@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 import stores.vector_index
 from contracts.deadline import Deadline
+from contracts.restriction import Restriction
 from stores.vector_index import ExactIndex, best_positions
 
 
@@ -64,7 +65,7 @@ def test_search_is_a_full_sort(world, k):
 def test_a_mask_lets_through_only_what_it_holds(world, share):
     vectors, queries, index = world
     mask = np.random.default_rng(2).random(len(vectors)) < share
-    rows, _ = index.search("m", queries[1], 50, mask, Deadline(10))
+    rows, _ = index.search("m", queries[1], 50, Restriction((), mask), Deadline(10))
     exact = np.where(mask, vectors @ queries[1], -np.inf)
     assert rows.tolist() == sorted_best(exact.tolist(), 50)
 
