@@ -99,7 +99,7 @@ class Start:
 
 def launch(wanted: Start, folder: Path) -> int:
     """Start a server in a state folder, detached, on one port of the loopback; returns its pid."""
-    home = folder / "home"
+    home = folder / wanted.build.version  # an older version cannot read what a newer one wrote
     config = home / "node_1" / "config"
     config.mkdir(parents=True, exist_ok=True)
     (config / "opensearch.yml").write_text(_SETTINGS, encoding="utf-8")
@@ -110,17 +110,22 @@ def launch(wanted: Start, folder: Path) -> int:
         *("-baseHttpPort", str(wanted.port - 1)),  # the runner adds the number of the node
         *("-moduleTypes", ",".join(wanted.build.modules), "-pluginTypes", "org.opensearch.knn.plugin.KNNPlugin"),
     ]
-    with (folder / LOG_NAME).open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - the words are ours, the program is the JDK that was chosen
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    return process.pid
+    # Through a shell that ends at once: the server is nobody's child, so no command has to wait for its end.
+    detach = f'"$@" </dev/null >{LOG_NAME} 2>&1 & echo $!'
+    done = subprocess.run(  # noqa: S603 - the words are ours, the program is the JDK that was chosen
+        ["/bin/sh", "-c", detach, "sh", *command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        check=True,
+    )
+    return int(done.stdout)
 
 
 def runs(pid: int, folder: Path) -> bool:
     """Whether this pid is a server that was started for this state folder, and not a later owner of the number."""
     words = _command_line(pid)
-    return _RUNNER in words and str(folder / "home") in words
+    return _RUNNER in words and any(word.startswith(f"{folder}/") for word in words)
 
 
 def _command_line(pid: int) -> list[str]:
@@ -144,16 +149,7 @@ def stop(pid: int, folder: Path) -> None:
         os.kill(pid, sign)
         until = monotonic() + _STOP_SECONDS
         while runs(pid, folder) and monotonic() < until:
-            _reap(pid)
             sleep(0.1)
-
-
-def _reap(pid: int) -> None:
-    """Take note of a child's end (it is one where the process that started it stops it too: the tests)."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
 
 
 def last_words(folder: Path) -> str:

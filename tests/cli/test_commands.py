@@ -82,6 +82,7 @@ NOT_RUN = {
     "import sequences": "tests/data_sources runs the importers",
     "import lightgcn": "tests/data_sources runs the importers",
     "demo": "tests/local_mode runs it",
+    "opensearch start": "needs a server; tests/local_mode starts one",
 }
 
 
