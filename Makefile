@@ -49,4 +49,5 @@ lock: ## compile constraints.txt from pyproject.toml
 		--no-annotate --no-header --all-extras pyproject.toml -o constraints.txt
 
 clean: ## remove the environment, caches and local state
+	@[ ! -x $(BIN)/tandem ] || $(BIN)/tandem opensearch stop >/dev/null 2>&1 || true
 	@rm -rf .venv .tandem .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

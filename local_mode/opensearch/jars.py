@@ -3,7 +3,8 @@
 Maven resolves and checks what it downloads against Central's checksums (`-C`); beyond that every jar is held against a
 list committed beside this file, at each start (60 MB, a tenth of a second), so that neither a mirror nor a disk can
 change what runs. A download happens in a temporary folder that is renamed when it is complete and right.
-`java.py` calls it.
+`server.py` calls it. To pin another version: `download` into an empty folder, look at what came, and keep what
+`sha256sum *` prints in its `lib`.
 """
 
 from __future__ import annotations

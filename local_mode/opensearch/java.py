@@ -125,20 +125,20 @@ def launch(wanted: Start, folder: Path) -> int:
 def runs(pid: int, folder: Path) -> bool:
     """Whether this pid is a server that was started for this state folder, and not a later owner of the number."""
     words = _command_line(pid)
-    return _RUNNER in words and any(word.startswith(f"{folder}/") for word in words)
+    return f" {_RUNNER} " in words and f" {folder}/" in words
 
 
-def _command_line(pid: int) -> list[str]:
+def _command_line(pid: int) -> str:
     proc = Path("/proc") / str(pid) / "cmdline"
     if Path("/proc/self").exists():
         try:
-            return proc.read_bytes().decode(errors="replace").split("\0")
+            return proc.read_bytes().decode(errors="replace").replace("\0", " ")
         except OSError:
-            return []
+            return ""
     done = subprocess.run(  # noqa: S603 - asks for the words of one process, where there is no /proc (macOS)
         ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    return done.stdout.split()
+    return done.stdout
 
 
 def stop(pid: int, folder: Path) -> None:
@@ -153,9 +153,9 @@ def stop(pid: int, folder: Path) -> None:
 
 
 def last_words(folder: Path) -> str:
-    """The end of the server's log, for a message."""
+    """What the log says went wrong, or how it ends, for a message (the runner itself swallows its exception)."""
     try:
         lines = (folder / LOG_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return "it wrote no log"
-    return " / ".join(lines[-3:]) or "its log is empty"
+    return " / ".join(line.strip() for line in lines[-2:])[:600] or "its log is empty"

@@ -233,6 +233,24 @@ def test_a_pid_that_went_to_another_process_is_left_alone(own: Path) -> None:
         stranger.kill()
 
 
+def test_another_server_at_the_remembered_port_is_not_taken_for_ours(own: Path, opensearch_url: str) -> None:
+    write_record(own / server.STATE_NAME, Server(kind="java", url=opensearch_url, cluster="gone", pid=2**22))
+    assert ask(opensearch_url)[0] == 200
+    assert not server.status(own).running
+    assert server.running_url(own) is None
+
+
+def test_a_server_that_dies_at_its_start_is_said_with_its_reason(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if java.choose_build() is None:
+        pytest.skip("no JDK here")
+    monkeypatch.setattr(containers, "engine_answers", lambda: False)
+    monkeypatch.setenv("TANDEM_OPENSEARCH_HEAP", "1k")
+    with pytest.raises(ServerUnavailable, match="Too small") as caught:
+        server.start(own)
+    assert "TANDEM_OPENSEARCH_HEAP" in caught.value.fix
+    assert not server.status(own).running
+
+
 def test_a_record_that_is_torn_counts_as_none(own: Path) -> None:
     (own / server.STATE_NAME).mkdir()
     (own / server.STATE_NAME / "server.json").write_text('{"kind": "ja')
