@@ -1,0 +1,234 @@
+"""The vector index in OpenSearch: the contract on a real server, and every fault on one that lies."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contracts.deadline import Deadline
+from contracts.errors import IndexUnavailable
+from contracts.feature_encoder import FeatureEncoder, FieldVocabulary
+from contracts.index_document import IndexSettings, index_body, index_fields
+from contracts.release import Manifest, release_digest
+from contracts.restriction import AnyOf, Restriction, Within
+from contracts.schema import FeatureKind
+from stores.circuit_breaker import CircuitBreaker, GuardedIndex
+from stores.search_engine import connect
+from stores.search_index import OpenSearchIndex, inner_products
+from stores.vector_index import ExactIndex
+from tests.stores.index_contract import (
+    BREAKAGES,
+    DIM,
+    FIELDS,
+    GENRES,
+    N_ITEMS,
+    QUERIES,
+    RESTRICTIONS,
+    VECTORS,
+    YEARS,
+    check_contract,
+)
+
+NAME = "items-contract-r1"
+QUERY = QUERIES[0]
+MANIFEST = Manifest(
+    format_version=1,
+    id="contract",
+    created_at="2026-01-01T00:00:00+00:00",
+    files={},
+    digest=release_digest({}),
+    n_items=N_ITEMS,
+    dim=DIM,
+    watermark=0,
+)
+
+
+@pytest.fixture(scope="module")
+def engine(opensearch_url: str) -> Iterator[OpenSearchIndex]:
+    """The world of the contract in a real index."""
+    client = connect(opensearch_url)
+    client.indices.delete(index=NAME, params={"ignore_unavailable": "true"})
+    encoder = FeatureEncoder(
+        [
+            FieldVocabulary("genre", FeatureKind.CATEGORICAL, terms=list(GENRES)),
+            FieldVocabulary("year", FeatureKind.NUMERIC),
+        ]
+    )
+    client.indices.create(index=NAME, body=index_body(MANIFEST, index_fields(encoder), IndexSettings()))
+    lines: list[dict[str, Any]] = []
+    for row in range(N_ITEMS):
+        vectors = {name: matrix[row].tolist() for name, matrix in VECTORS.items()}
+        facts = {"row": row, "item_id": str(row), "f0": GENRES[row % len(GENRES)], "f1": YEARS[row]}
+        lines += [{"index": {"_id": str(row)}}, {**facts, **vectors}]
+    assert not client.bulk(index=NAME, body=lines, params={"refresh": "true"})["errors"]
+    yield OpenSearchIndex.open(client, NAME, MANIFEST, ef_search=400)
+    client.indices.delete(index=NAME)
+
+
+def test_the_exact_index_keeps_the_contract() -> None:
+    check_contract(ExactIndex(VECTORS))
+
+
+def test_opensearch_keeps_the_contract(engine: OpenSearchIndex) -> None:
+    check_contract(engine)
+    assert not engine.faults
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_the_contract_notices_a_broken_exact_index(breakage: str) -> None:
+    with pytest.raises(AssertionError):
+        check_contract(BREAKAGES[breakage](ExactIndex(VECTORS)))
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_the_contract_notices_a_broken_engine(breakage: str, engine: OpenSearchIndex) -> None:
+    with pytest.raises(AssertionError):
+        check_contract(BREAKAGES[breakage](engine))
+
+
+def test_an_index_of_another_release_is_refused(engine: OpenSearchIndex, opensearch_url: str) -> None:
+    other = Manifest(**{field: getattr(MANIFEST, field) for field in MANIFEST.__struct_fields__} | {"id": "another"})
+    with pytest.raises(IndexUnavailable, match="not of another"):
+        OpenSearchIndex.open(connect(opensearch_url), NAME, other, 100)
+
+
+def test_an_index_that_is_not_there_is_refused(opensearch_url: str) -> None:
+    with pytest.raises(IndexUnavailable, match="404"):
+        OpenSearchIndex.open(connect(opensearch_url), "items-nowhere-r1", MANIFEST, 100)
+
+
+def test_values_of_a_filter_are_only_values() -> None:
+    hostile = ('{"$ne":1}', "*", "_all", '{"script":{"source":"1"}}', "[" * 10_000)
+    index = OpenSearchIndex(None, NAME, N_ITEMS, FIELDS, 100)  # type: ignore[arg-type]  # nothing is sent
+    both = Restriction((AnyOf("genre", hostile), Within("year", 1.0, None)), np.ones(N_ITEMS, np.bool_))
+    body = index.body("als", QUERY, 7, both, 30.7)
+    assert body["query"]["knn"]["als"]["filter"] == {
+        "bool": {"filter": [{"terms": {"f0": list(hostile)}}, {"range": {"f1": {"gte": 1.0}}}]}
+    }
+    assert (body["size"], body["timeout"], body["_source"]) == (7, "30ms", False)
+    with pytest.raises(IndexUnavailable, match="_source"):
+        index.body("als", QUERY, 7, Restriction((AnyOf("_source", ("x",)),), both.mask), 30.0)
+
+
+def test_scores_are_turned_into_inner_products() -> None:
+    products = np.array([-3.0, -0.5, 0.0, 0.5, 7.0])
+    scores = np.where(products >= 0, products + 1, 1 / (1 - products))
+    np.testing.assert_allclose(inner_products(scores), products, rtol=1e-6)
+
+
+def hits(*triples: tuple[str, Any, Any]) -> dict[str, Any]:
+    found = [{"_index": index, "_score": score, "fields": {"row": [row]}} for index, row, score in triples]
+    return {"took": 1, "timed_out": False, "_shards": {"failed": 0}, "hits": {"hits": found}}
+
+
+GOOD = hits((NAME, 3, 2.5), (NAME, 5, 1.5), (NAME, 9, 0.5))
+
+
+@contextmanager
+def lying(status: int, body: bytes, wait_seconds: float = 0) -> Iterator[tuple[OpenSearchIndex, list[str]]]:
+    """An index on a server that always answers the same, and the calls that reached it."""
+    calls: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            calls.append(self.path)
+            self.rfile.read(int(self.headers["content-length"]))
+            time.sleep(wait_seconds)
+            with suppress(ConnectionError):  # who asked may have gone by now
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        client = connect(f"http://127.0.0.1:{server.server_port}")
+        try:
+            yield OpenSearchIndex(client, NAME, N_ITEMS, FIELDS, 100), calls
+        finally:
+            client.close()
+            server.shutdown()
+            thread.join()
+
+
+FATAL = {
+    "429": (429, b'{"error": "rejected"}'),
+    "503": (503, b"<html>no</html>"),
+    "garbage": (200, b"\x00\xff garbage"),
+    "no object": (200, b"[1, 2]"),
+    "empty object": (200, b"{}"),
+    "half the shards": (200, json.dumps(GOOD | {"_shards": {"failed": 1}}).encode()),
+    "out of time": (200, json.dumps(GOOD | {"timed_out": True}).encode()),
+    "hits without rows": (200, json.dumps(GOOD | {"hits": {"hits": [{"_index": NAME, "_score": 1}]}}).encode()),
+    "another index": (200, json.dumps(hits(("items-other-r1", 3, 2.5), ("items-other-r1", 4, 2.0))).encode()),
+    "no score is a number": (200, json.dumps(hits((NAME, 3, None), (NAME, 4, "NaN"), (NAME, 5, 1.0))).encode()),
+    "NaN": (200, json.dumps(hits((NAME, 3, float("nan")), (NAME, 4, float("inf")))).encode()),
+    "rows beyond the release": (200, json.dumps(hits((NAME, N_ITEMS, 2.0), (NAME, -1, 1.0), (NAME, 1, 1.0))).encode()),
+}
+
+
+@pytest.mark.parametrize("fault", FATAL)
+def test_an_answer_that_cannot_be_used_is_unavailable(fault: str) -> None:
+    with lying(*FATAL[fault]) as (index, calls), pytest.raises(IndexUnavailable, match=NAME):
+        index.search("two_tower", QUERY, 3, None, Deadline(5_000))
+    assert len(calls) == 1  # never retried: only the caller knows the deadline
+
+
+def test_single_bad_hits_are_dropped_and_counted() -> None:
+    bad = hits((NAME, 3, 2.5), (NAME, 3, 2.5), (NAME, 5, 1.5), (NAME, 9, 0.5), (NAME, N_ITEMS, 9.0))
+    with lying(200, json.dumps(bad).encode()) as (index, _):
+        rows, scores = index.search("two_tower", QUERY, 5, None, Deadline(5_000))
+    assert rows.tolist() == [3, 5, 9]
+    np.testing.assert_allclose(scores, [1.5, 0.5, -1.0])
+    assert index.faults == {"repeated": 1, "unknown-row": 1, "short": 1}
+
+
+def test_a_slow_engine_is_left_at_the_deadline() -> None:
+    with lying(200, json.dumps(GOOD).encode(), wait_seconds=1.0) as (index, _):
+        begun = time.monotonic()
+        with pytest.raises(IndexUnavailable):
+            index.search("two_tower", QUERY, 3, None, Deadline(100))
+        assert time.monotonic() - begun < 0.9
+
+
+def test_without_time_nothing_is_sent() -> None:
+    with lying(200, json.dumps(GOOD).encode()) as (index, calls):
+        with pytest.raises(IndexUnavailable, match="no time"):
+            index.search("two_tower", QUERY, 3, None, Deadline(0))
+        nothing = RESTRICTIONS["no value"]
+        assert len(index.search("two_tower", QUERY, 3, nothing, Deadline(5_000))[0]) == 0
+    assert calls == []
+
+
+def test_the_breaker_spares_a_failing_engine_and_finds_it_again() -> None:
+    now = [0.0]
+    with lying(*FATAL["503"]) as (index, calls):
+        guarded = GuardedIndex(index, CircuitBreaker(3, 5.0, lambda: now[0]))
+        for _ in range(20):
+            with pytest.raises(IndexUnavailable):
+                guarded.search("two_tower", QUERY, 3, None, Deadline(5_000))
+        assert len(calls) == 3
+        now[0] = 5.0
+        for _ in range(20):
+            with pytest.raises(IndexUnavailable):
+                guarded.search("two_tower", QUERY, 3, None, Deadline(5_000))
+        assert len(calls) == 4  # one trial
+    now[0] = 10.0
+    with lying(200, json.dumps(GOOD).encode()) as (index, calls):
+        guarded.index = index
+        for _ in range(5):
+            assert len(guarded.search("two_tower", QUERY, 3, None, Deadline(5_000))[0]) == 3
+        assert len(calls) == 5
