@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from contracts import feature_encoder, release, schema
+from lambda_user_tower.engine import EngineIndex
 from lambda_user_tower.serving import Served
 
 
@@ -26,6 +27,8 @@ class Health(msgspec.Struct, frozen=True):
     sequence: int
     served_model: str
     n_items: int
+    index: str
+    """`embedded`, or the index of the search engine; the latter with ` (not reachable)` while it does not open."""
     age_seconds: int
     """Since the publication was made."""
     degraded: list[str]
@@ -50,7 +53,15 @@ def health(served: Served) -> Health:
         sequence=publication.sequence,
         served_model=publication.served_model,
         n_items=len(served.model.items),
+        index=_index_label(served),
         age_seconds=max(0, int(time.time() - made)),  # a clock that was set back makes nothing negative
         degraded=list(served.degraded),
         versions=VERSIONS,
     )
+
+
+def _index_label(served: Served) -> str:
+    if served.publication.index is None:
+        return "embedded"
+    reachable = not isinstance(served.index, EngineIndex) or served.index.is_open
+    return served.publication.index if reachable else f"{served.publication.index} (not reachable)"

@@ -78,7 +78,7 @@ def recommend(request: RecommendationRequest, turn: Turn) -> Slate:
         check_features(request.features, model.fitted.schema.users)
     profile, degraded = _profile(turn, request.user_id)
     candidates = find_candidates(
-        model, model.index, profile, request, served.retrieval, turn.deadline, turn.now_seconds
+        model, served.index, profile, request, served.retrieval, turn.deadline, turn.now_seconds
     )
     rules = SlateRules(
         request.num_items,
@@ -98,7 +98,8 @@ def similar(request: SimilarRequest, turn: Turn) -> Slate:
     row = model.items.ids.row(request.item_id)
     if row < 0:
         raise ItemNotFound("the release that serves has no item of that id.")
-    found = similar_items(model, row, request.num_items, turn.now_seconds)
+    patience = turn.deadline.share(turn.served.retrieval.index_share)
+    found = similar_items(model, row, request.num_items, turn.now_seconds, turn.served.index, patience)
     return _slate(turn.served, found, _as_found(found, request.explain), found.degraded)
 
 

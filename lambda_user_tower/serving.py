@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from contracts.errors import NothingPublished, RequestInvalid, TandemError
 from contracts.release import Publication
+from lambda_user_tower.engine import EngineIndex, engine_opener
 from lambda_user_tower.logs import Log
 from lambda_user_tower.settings import LambdaSettings
 from reranking.settings import RerankSettings
 from retrieval.opened import OpenModel, open_model
 from retrieval.settings import RetrievalSettings
 from stores.releases import Current, Releases
+from stores.vector_index import VectorIndex
 
 RETRY_SECONDS: Final = 60.0
 """A publication that could not be opened is tried again after this: hashing a large release is seconds of work."""
@@ -45,6 +47,8 @@ class Served:
 
     publication: Publication
     model: OpenModel
+    index: VectorIndex
+    """Where requests search: the search engine that the publication names, or the vectors of the release."""
     retrieval: RetrievalSettings
     """The process's, with the publication's model."""
     rerank: RerankSettings
@@ -164,7 +168,16 @@ class Serving:
         retrieval = replace(self._settings.retrieval, served_model=publication.served_model)
         model = open_model(self._releases.open(publication.release), retrieval.cold_item_events)
         self._log.write("INFO", "publication-opened", publication=publication.id, release=publication.release)
-        return Served(publication, model, retrieval, self._settings.rerank, self._promoted(model), etag)
+        promoted = self._promoted(model)
+        return Served(
+            publication, model, self._index(publication, model), retrieval, self._settings.rerank, promoted, etag
+        )
+
+    def _index(self, publication: Publication, model: OpenModel) -> VectorIndex:
+        if publication.index is None:
+            return model.index
+        manifest = self._releases.manifest(publication.release)
+        return EngineIndex(engine_opener(publication, manifest, self._settings), self._log)
 
     def _promoted(self, model: OpenModel) -> NDArray[np.bool_] | None:
         """What is promoted in a release; nothing where its items cannot answer the filters, and the log says so."""

@@ -29,6 +29,8 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "log_key": str,
     "promoted": str,
     "promoted_share": float,
+    "opensearch_url": str,
+    "opensearch_region": str,
 }
 """Settings of the edge itself, each in the variable TANDEM_<NAME>."""
 
@@ -52,6 +54,10 @@ class LambdaSettings:
     """Filters, as JSON of the form that a request gives: the items that are promoted; empty: none."""
     promoted_share: float = 0.0
     """Least share of every slate that must be promoted items, as far as candidates are."""
+    opensearch_url: str = ""
+    """Where a publication's index is searched; empty where every release is small enough to be searched itself."""
+    opensearch_region: str = ""
+    """AWS region whose signature the engine wants; empty: requests are not signed."""
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     """Its `served_model` gives way to the publication's."""
     rerank: RerankSettings = field(default_factory=RerankSettings)
