@@ -135,6 +135,12 @@ class ServerUnavailable(TandemError):
     code = "server-unavailable"
 
 
+class IndexLoadFailed(TandemError):
+    """A release cannot be put into an index, or an index does not take it; nothing was published."""
+
+    code = "index-load-failed"
+
+
 class ProfilesUnavailable(TandemError):
     """The profile store cannot be read or written: not a profile store, of another version, or damaged."""
 

@@ -6,13 +6,34 @@ a crash at any point leaves what served before. The CLI and the nightly run call
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from contracts.errors import GateBlocked, NothingPublished
-from contracts.release import GateReport, Publication
-from index_loader.verify import verify
+from contracts.fitted import FittedModel
+from contracts.release import GateReport, Manifest, Publication
+from index_loader.verify import EF_SEARCH_STEPS, verify, verify_loaded
 from retrieval.opened import open_model
 from stores.releases import Current, LocalReleases, now_text
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An index that the loading steps have filled and finalised."""
+
+    client: OpenSearch
+    name: str
+
+    def verify(self, manifest: Manifest, model: FittedModel) -> dict[str, Any]:
+        """Figures of `verify_loaded`. Raises VerificationFailed, IndexUnavailable where it is of another release."""
+        from stores.search_index import OpenSearchIndex
+
+        index = OpenSearchIndex.open(self.client, self.name, manifest, EF_SEARCH_STEPS[0])
+        return verify_loaded(self.client, index, model)
 
 
 def publish(
@@ -22,17 +43,21 @@ def publish(
     if_match: str | None,
     *,
     served_model: str = "two_tower",
+    loaded: Loaded | None = None,
 ) -> Current:
     """Verify a release and make it serve.
 
     `gate`: its verdict, None where an operator publishes by hand (then `served_model` says which model answers).
+    `loaded`: the index of a search engine that holds the release, None where the release itself is searched.
     `if_match`: etag of what served when the decision was made, None if nothing did. Raises GateBlocked, ReleaseCorrupt,
     ReleaseUnreadable, ParityBroken, VerificationFailed or PointerConflict; what served before goes on serving.
     """
     if gate is not None and gate.blocked:
         raise GateBlocked(_reasons(gate), fix="What served before goes on serving; see the checks of the gate.")
     opened = open_model(store.open(release))
-    verification = verify(opened.index, opened.fitted)
+    verification = (
+        loaded.verify(store.manifest(release), opened.fitted) if loaded else verify(opened.index, opened.fitted)
+    )
     before = store.current()
     sequence = store.next_sequence()
     publication = Publication(
@@ -41,6 +66,8 @@ def publish(
         release=release,
         served_model=gate.served_model if gate else served_model,
         gate=gate,
+        index=loaded.name if loaded else None,
+        ef_search=verification["ef_search"] if loaded else None,
         verification=verification,
         previous=before.publication.id if before else None,
         created_at=now_text(),

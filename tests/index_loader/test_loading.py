@@ -1,0 +1,158 @@
+"""Loading a release into a real OpenSearch: every step, again, out of order, and with what must not get in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from contracts.errors import IndexLoadFailed, IndexUnavailable, VerificationFailed
+from contracts.fitted import FittedModel, to_bundle
+from contracts.ids import IdTable
+from index_loader.documents import CHUNK_BYTES, CHUNK_DOCUMENTS, Chunk, Documents
+from index_loader.finalise import finalise, is_final, most_segments
+from index_loader.load import load, send
+from index_loader.prepare import check_vectors, prepare
+from index_loader.publish import Loaded, publish
+from lambda_user_tower.edge import Edge
+from lambda_user_tower.settings import LambdaSettings
+from stores.releases import LocalReleases, TrainingFacts, write_bundle
+from stores.search_engine import connect
+from tests.lambda_user_tower.conftest import body_of, http, post
+from tests.toy_world import toy_model
+
+
+def seal(store: LocalReleases, model: FittedModel) -> str:
+    folder = store.home / uuid4().hex
+    facts = TrainingFacts(n_items=len(model.items), dim=model.items.two_tower.shape[1], watermark=model.watermark)
+    write_bundle(folder, to_bundle(model), facts)
+    return store.seal(folder).id
+
+
+@pytest.fixture(scope="module")
+def client(opensearch_url: str) -> Any:
+    return connect(opensearch_url, compress=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path, client: Any) -> Iterator[LocalReleases]:
+    releases = LocalReleases(tmp_path)
+    yield releases
+    for release in releases.ids():
+        client.indices.delete(index=f"items-{release.lower()}-*")
+
+
+@pytest.fixture
+def release(store: LocalReleases) -> str:
+    return seal(store, toy_model())
+
+
+def loaded(store: LocalReleases, client: Any, release: str, parts: int = 3) -> str:
+    name = prepare(store, client, release)
+    for part in range(parts):
+        load(store, client, release, name, part=part, parts=parts)
+    finalise(client, name)
+    return name
+
+
+def test_a_release_is_loaded_published_and_serves(
+    store: LocalReleases, client: Any, release: str, opensearch_url: str
+) -> None:
+    name = loaded(store, client, release)
+    assert name == f"items-{release.lower()}-r1"
+    assert (is_final(client, name), most_segments(client, name)) == (True, 1)
+    publication = publish(store, release, None, None, loaded=Loaded(client, name)).publication
+    assert (publication.index, publication.ef_search) == (name, publication.verification["ef_search"])
+    assert publication.verification["count"] == 200
+    assert publication.verification["recall"] >= 0.95
+    settings = LambdaSettings(home=store.home, budget_ms=20_000, opensearch_url=opensearch_url)
+    embedded = LambdaSettings(home=store.home, budget_ms=20_000)
+    with closing(Edge(settings)) as edge, closing(Edge(embedded)) as without:
+        assert body_of(edge(http("GET", "/v1/health")))["index"] == name
+        history = [{"item_id": f"i{row:06d}"} for row in range(3, 48, 5)]
+        for filters in ({}, {"genre": ["books", "eggs"]}, {"price": {"gte": 10}}):
+            asked = post({"user_id": "u", "history": history, "num_items": 10, "filters": filters})
+            answers = [body_of(one(asked)) for one in (edge, without)]
+            assert [answer["why"]["degraded"] for answer in answers] == [[], ["index_unavailable"]]
+            served = [[item["item_id"] for item in answer["items"]] for answer in answers]
+            assert served[0] == served[1]  # the engine finds in 200 items what an exact scan finds
+        alike = body_of(edge(http("GET", "/v1/items/i000003/similar", "num_items=5")))
+        assert (len(alike["items"]), alike["why"]["degraded"]) == (5, [])
+
+
+def test_every_step_may_be_run_again(store: LocalReleases, client: Any, release: str) -> None:
+    name = prepare(store, client, release)
+    for part in (1, 0, 0, 1):
+        assert load(store, client, release, name, part=part, parts=2) == 100
+    finalise(client, name)
+    finalise(client, name)
+    assert client.count(index=name)["count"] == 200
+    assert prepare(store, client, release) == name.removesuffix("1") + "2"  # a crashed run is left for the sweep
+
+
+def test_a_missing_part_is_not_published(store: LocalReleases, client: Any, release: str) -> None:
+    name = prepare(store, client, release)
+    load(store, client, release, name, part=0, parts=2)
+    finalise(client, name)
+    with pytest.raises(VerificationFailed, match="100 documents"):
+        publish(store, release, None, None, loaded=Loaded(client, name))
+    assert store.current() is None
+
+
+def test_an_index_of_another_release_is_neither_filled_nor_published(
+    store: LocalReleases, client: Any, release: str
+) -> None:
+    name, other = prepare(store, client, release), seal(store, toy_model(seed=1))
+    with pytest.raises(IndexLoadFailed, match=release):
+        load(store, client, other, name)
+    with pytest.raises(IndexUnavailable, match="not of"):
+        publish(store, other, None, None, loaded=Loaded(client, name))
+    with pytest.raises(IndexLoadFailed, match="no such index"):
+        load(store, client, other, "items-nowhere-r1")
+
+
+def test_a_final_index_takes_nothing_more(store: LocalReleases, client: Any, release: str) -> None:
+    name = loaded(store, client, release, parts=1)
+    with pytest.raises(IndexLoadFailed, match="write"):
+        load(store, client, release, name)
+
+
+def test_a_refused_document_fails_with_its_row(store: LocalReleases, client: Any, release: str) -> None:
+    name = prepare(store, client, release)
+    bad = b'{"index":{"_id":"x"}}\n{"row":7,"two_tower":[1,2]}\n'
+    with pytest.raises(IndexLoadFailed, match=r"row 7: .*dimension"):
+        send(client, name, Chunk([7], [bad]))
+
+
+def vectors_with(model: FittedModel, name: str, row: int, value: float) -> FittedModel:
+    vectors = np.array(getattr(model.items, name))
+    vectors[row] = value
+    return replace(model, items=replace(model.items, **{name: vectors}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("two_tower", 0.0, "is zero"), ("two_tower", np.nan, "is not finite"), ("als", np.inf, "is not finite")],
+)
+def test_a_vector_that_cannot_be_searched_is_named_before_anything_exists(name: str, value: float, said: str) -> None:
+    with pytest.raises(IndexLoadFailed, match=rf"the {name} vector of item 'i000042' \(row 42\) {said}"):
+        check_vectors(vectors_with(toy_model(), name, 42, value))
+
+
+def test_an_id_that_no_index_takes_is_named() -> None:
+    model = toy_model()
+    ids = IdTable.from_strings([*(f"i{row:06d}" for row in range(199)), "j" * 513])
+    with pytest.raises(IndexLoadFailed, match="row 199 has 513 bytes"):
+        check_vectors(replace(model, items=replace(model.items, ids=ids)))
+
+
+def test_chunks_are_bounded_and_miss_nothing() -> None:
+    chunks = list(Documents(toy_model(n_items=2_300, n_cold=5)).chunks(10, 2_300))
+    assert [row for chunk in chunks for row in chunk.rows] == list(range(10, 2_300))
+    assert all(len(chunk.rows) <= CHUNK_DOCUMENTS and len(chunk.body()) <= CHUNK_BYTES for chunk in chunks)
