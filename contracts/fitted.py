@@ -20,6 +20,7 @@ from contracts.errors import ReleaseCorrupt
 from contracts.feature_encoder import Bag, FeatureEncoder
 from contracts.golden import GoldenCase
 from contracts.ids import IdTable
+from contracts.restriction import Clause
 from contracts.schema import DatasetSchema
 
 Floats = NDArray[np.float32]
@@ -27,17 +28,27 @@ Rows = NDArray[np.int32]
 
 NEVER_EXPIRES: Final = np.iinfo(np.int64).max
 UNKNOWN_TIME: Final = np.iinfo(np.int64).min
+SHORTEST: Final = np.float32(1e-6)
+"""Vectors shorter than this are not stretched to unit length."""
+HEAD_ITEMS: Final = 50_000
+"""Items up to which a catalogue is searched in memory: a scan of 50,000 × 64 costs what asking an engine costs."""
 
 
 @dataclass(frozen=True)
 class ItemArrays:
-    """Everything known of the items, row by row in the byte order of their ids. n items, d dimensions."""
+    """Everything known of the items, row by row in the byte order of their ids. n items, d dimensions.
+
+    A process that searches an engine holds the vectors of the head alone (decision 7): there `two_tower` and `als` are
+    [m, d], and `places` says where the vector of a row is.
+    """
 
     ids: IdTable
     two_tower: Floats
     """[n, d] item vectors: direction from the item tower, norm from popularity; score = inner product."""
     als: Floats
     """[n, d] ALS item factors; an item without events has the TF-IDF-weighted mean of its hot neighbours'."""
+    head: Rows
+    """[m] rows of the items with most events, ascending; empty where the whole catalogue is small enough to be held."""
     pool_weight: Floats
     """[n] factor of an item when a history is pooled (damps popular items)."""
     events: NDArray[np.int32]
@@ -56,7 +67,28 @@ class ItemArrays:
     """[n, n_numeric] raw numeric and timestamp features in encoder field order (NaN = missing), for range filters."""
 
     def __len__(self) -> int:
-        return len(self.two_tower)
+        return len(self.ids)
+
+    @cached_property
+    def head_only(self) -> bool:
+        """Whether the vectors of the other items are not here."""
+        return len(self.two_tower) < len(self.ids)
+
+    def places(self, rows: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Where the vectors of some rows are in `two_tower` and `als`; -1 where they are not held, or the row is -1."""
+        if not self.head_only:
+            return rows
+        near = np.minimum(np.searchsorted(self.head, rows), len(self.head) - 1)
+        return np.where(self.head[near] == rows, near, -1)
+
+    def directions(self, rows: NDArray[np.integer]) -> Floats:
+        """Two-tower vectors [r, d] of some rows at length 1; zeros where the vector is not held, or has no length."""
+        places = self.places(rows)
+        vectors = self.two_tower[places]
+        lengths = np.sqrt(np.vecdot(vectors, vectors))
+        scale = np.where(places >= 0, 1 / np.maximum(lengths, SHORTEST), 0).astype(np.float32)
+        unit: Floats = vectors * scale[:, None]
+        return unit
 
 
 @dataclass(frozen=True)
@@ -127,14 +159,35 @@ class ContentArrays:
     """[n, k] cosine, 0 where there is no neighbour."""
 
 
+class ProbeBucket(msgspec.Struct, frozen=True):
+    """A filter that an index is probed with."""
+
+    name: str
+    """For people: `genre=drama`, `published, newest 5 %`."""
+    share: float
+    """Of the items that pass."""
+    clauses: tuple[Clause, ...]
+
+
 @dataclass(frozen=True)
 class ProbeArrays:
-    """Real query vectors with their exact answers; an index is published only if it agrees."""
+    """Real query vectors with their exact answers; an index is published only if it agrees.
+
+    Rows are exact top-k by inner product, best first (k = 100, or all items of a smaller catalogue).
+    """
 
     queries: Floats
-    """[p, d] two-tower query vectors of users."""
+    """[p, d] two-tower query vectors of held-out users."""
     rows: Rows
-    """[p, k] exact top-k item rows by inner product, best first (k = 100, or all items of a smaller catalogue)."""
+    """[p, k]"""
+    als_queries: Floats
+    """[p, d] the same users folded into ALS."""
+    als_rows: Rows
+    """[p, k]"""
+    buckets: list[ProbeBucket]
+    """b filters: large categories, and a range of every selectivity."""
+    bucket_rows: Rows
+    """[b, q, k] of the first q two-tower queries under each filter, -1 where fewer items pass."""
 
 
 @dataclass(frozen=True)
@@ -181,13 +234,19 @@ class _Vocabulary(msgspec.Struct):
     watermark: int
 
 
+VECTORS_PART: Final = "vectors"
+"""File stem of the vectors of all items: what a process that searches an engine does not open."""
+HEAD_PART: Final = "head"
+"""File stem of the head's rows and vectors, in a release that has one."""
+
+_VECTORS: Final = ("two_tower", "als")
 _TENSORS: Final = {
-    "items": ("two_tower", "als", "pool_weight", "events", "category", "published", "expires", "available", "numbers"),
+    "items": ("pool_weight", "events", "category", "published", "expires", "available", "numbers"),
     "tower": ("slots", "positions", "hidden_weight", "hidden_bias", "output_weight", "output_bias", "item_slots"),
     "als": ("gram",),
     "popularity": ("rows", "scores", "offsets"),
     "content": ("idf", "neighbours", "similarities"),
-    "probes": ("queries", "rows"),
+    "probes": ("queries", "rows", "als_queries", "als_rows", "bucket_rows"),
 }
 """Parts of a FittedModel whose arrays go to a file of their own, under their attribute names."""
 
@@ -197,7 +256,10 @@ def to_bundle(model: FittedModel) -> Bundle:
     tensors: dict[str, dict[str, NDArray[Any]]] = {
         part: {name: getattr(getattr(model, part), name) for name in names} for part, names in _TENSORS.items()
     }
-    features = model.items.features
+    items, features = model.items, model.items.features
+    tensors[VECTORS_PART] = {name: getattr(items, name) for name in _VECTORS}
+    if len(items.head):
+        tensors[HEAD_PART] = {"rows": items.head} | {name: getattr(items, name)[items.head] for name in _VECTORS}
     tensors["items"] |= {
         "id_blob": model.items.ids.blob,
         "id_offsets": model.items.ids.offsets,
@@ -217,17 +279,28 @@ def to_bundle(model: FittedModel) -> Bundle:
         model.tower.cold_norm,
         model.watermark,
     )
-    documents = {"vocabulary.json": msgspec.json.encode(vocabulary), "golden.json": msgspec.json.encode(model.golden)}
+    documents = {
+        "vocabulary.json": msgspec.json.encode(vocabulary),
+        "golden.json": msgspec.json.encode(model.golden),
+        "probes.json": msgspec.json.encode(model.probes.buckets),
+    }
     return Bundle(tensors, documents)
 
 
 def from_bundle(bundle: Bundle) -> FittedModel:
-    """Read a model back. Raises ReleaseCorrupt for a missing array or document, a wrong shape or type."""
+    """Read a model back; without `vectors` only those of its head are there.
+
+    Raises ReleaseCorrupt for a missing array or document, a wrong shape or type.
+    """
+    bundle = _as_version_2(bundle)
     try:
         words = msgspec.json.decode(bundle.documents["vocabulary.json"], type=_Vocabulary)
         golden = msgspec.json.decode(bundle.documents["golden.json"], type=list[GoldenCase])
+        buckets = msgspec.json.decode(bundle.documents["probes.json"], type=list[ProbeBucket])
         parts = {part: {name: bundle.tensors[part][name] for name in names} for part, names in _TENSORS.items()}
-        items = bundle.tensors["items"]
+        items, head = bundle.tensors["items"], bundle.tensors.get(HEAD_PART, {"rows": np.empty(0, np.int32)})
+        vectors = bundle.tensors.get(VECTORS_PART, head)
+        parts["items"] |= {"head": head["rows"]} | {name: vectors[name] for name in _VECTORS}
         bag = Bag(items["feature_slots"], items["feature_weights"], items["feature_offsets"])
         ids = IdTable(items["id_blob"], items["id_offsets"])
     except KeyError as error:
@@ -245,7 +318,7 @@ def from_bundle(bundle: Bundle) -> FittedModel:
         AlsArrays(alpha=words.alpha, regularisation=words.regularisation, **parts["als"]),
         RankedLists(words.popularity_keys, **parts["popularity"]),
         ContentArrays(**parts["content"]),
-        ProbeArrays(**parts["probes"]),
+        ProbeArrays(buckets=buckets, **parts["probes"]),
         golden,
         words.watermark,
     )
@@ -253,15 +326,29 @@ def from_bundle(bundle: Bundle) -> FittedModel:
     return model
 
 
+def _as_version_2(bundle: Bundle) -> Bundle:
+    """Version 1 kept the vectors among the items, and knew no head and one kind of probes."""
+    if "probes.json" in bundle.documents or "two_tower" not in bundle.tensors.get("items", {}):
+        return bundle
+    items, probes = bundle.tensors["items"], dict(bundle.tensors.get("probes", {}))
+    empty, none = np.empty((0, items["two_tower"].shape[-1]), np.float32), np.empty((0, 0), np.int32)
+    probes |= {"als_queries": empty, "als_rows": none, "bucket_rows": np.empty((0, 0, 0), np.int32)}
+    vectors = {name: items[name] for name in _VECTORS if name in items}
+    return Bundle(
+        {**bundle.tensors, VECTORS_PART: vectors, "probes": probes}, {**bundle.documents, "probes.json": b"[]"}
+    )
+
+
 def check_shapes(model: FittedModel) -> None:
     """Raise ReleaseCorrupt where arrays of a model do not fit each other."""
-    items, tower = model.items, model.tower
+    items, tower, probes = model.items, model.tower, model.probes
     n, d = len(items.ids), items.two_tower.shape[-1]
+    held = len(items.head) if items.head_only else n
     user_slots, item_slots = model.user_encoder.n_slots, model.item_encoder.n_slots
     hidden = len(tower.hidden_bias)
     expected: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
-        "items.two_tower": (items.two_tower, (n, d)),
-        "items.als": (items.als, (n, model.als.gram.shape[0])),
+        "items.two_tower": (items.two_tower, (held, d)),
+        "items.als": (items.als, (held, model.als.gram.shape[0])),
         "items.pool_weight": (items.pool_weight, (n,)),
         "items.events": (items.events, (n,)),
         "items.category": (items.category, (n,)),
@@ -280,7 +367,11 @@ def check_shapes(model: FittedModel) -> None:
         "content.idf": (model.content.idf, (item_slots,)),
         "content.neighbours": (model.content.neighbours, (n, model.content.neighbours.shape[-1])),
         "content.similarities": (model.content.similarities, model.content.neighbours.shape),
-        "probes.queries": (model.probes.queries, (len(model.probes.queries), d)),
+        "probes.queries": (probes.queries, (len(probes.queries), d)),
+        "probes.als_queries": (probes.als_queries, (len(probes.als_queries), model.als.gram.shape[0])),
+        "probes.rows": (probes.rows, (len(probes.queries), probes.rows.shape[-1])),
+        "probes.als_rows": (probes.als_rows, (len(probes.als_queries), probes.als_rows.shape[-1])),
+        "probes.bucket_rows": (probes.bucket_rows, (len(probes.buckets), *probes.bucket_rows.shape[1:])),
     }
     for name, (array, shape) in expected.items():
         if array.shape != shape:

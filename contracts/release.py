@@ -16,7 +16,8 @@ import msgspec
 
 from contracts.errors import ReleaseCorrupt, ReleaseUnreadable
 
-CURRENT_VERSION: Final = 1
+CURRENT_VERSION: Final = 2
+"""2: vectors in a file of their own, the head of a large catalogue, probes per filter and for ALS."""
 OLDEST_READABLE_VERSION: Final = 1
 
 MANIFEST_NAME: Final = "manifest.json"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
-class AnyOf:
+class AnyOf(msgspec.Struct, frozen=True, tag="any_of"):
     """The item has one of the values; none is given: nothing matches."""
 
     name: str
@@ -22,8 +22,7 @@ class AnyOf:
     """Terms of the vocabulary."""
 
 
-@dataclass(frozen=True)
-class Within:
+class Within(msgspec.Struct, frozen=True, tag="within"):
     """The number lies between the bounds, both included; a missing number matches nothing."""
 
     name: str

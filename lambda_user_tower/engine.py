@@ -80,13 +80,12 @@ def engine_opener(publication: Publication, manifest: Manifest, settings: Lambda
                 f"{publication.id} serves from {publication.index}, and no search engine is set.",
                 fix="Set TANDEM_OPENSEARCH_URL.",
             )
-        from stores.circuit_breaker import CircuitBreaker, GuardedIndex  # only where a release names an index
-        from stores.search_engine import connect
+        from stores.search_engine import connect  # only where a release names an index
         from stores.search_index import OpenSearchIndex
 
         region = settings.opensearch_region or None
         client = connect(settings.opensearch_url, region=region, timeout_seconds=OPENING_SECONDS)
         ef_search = publication.ef_search or DEFAULT_EF_SEARCH
-        return GuardedIndex(OpenSearchIndex.open(client, publication.index, manifest, ef_search), CircuitBreaker())
+        return OpenSearchIndex.open(client, publication.index, manifest, ef_search)
 
     return opener

@@ -166,7 +166,8 @@ class Serving:
     def _open(self, publication: Publication, etag: str | None) -> Served:
         """Open and check a publication. Everything is loaded before anything of it serves."""
         retrieval = replace(self._settings.retrieval, served_model=publication.served_model)
-        model = open_model(self._releases.open(publication.release), retrieval.cold_item_events)
+        fitted = self._releases.open(publication.release, head_only=publication.index is not None)
+        model = open_model(fitted, retrieval.cold_item_events)
         self._log.write("INFO", "publication-opened", publication=publication.id, release=publication.release)
         promoted = self._promoted(model)
         return Served(

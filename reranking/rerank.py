@@ -19,9 +19,6 @@ from reranking.recency import recency_factor
 from reranking.rules import SlateRules, choose_with_promotion
 from reranking.settings import RerankSettings
 
-_SHORTEST = np.float32(1e-6)
-"""Shorter vectors have no direction; their cosine to anything is 0."""
-
 
 def rerank(
     candidates: Candidates, items: ItemArrays, rules: SlateRules, settings: RerankSettings, now_seconds: int
@@ -66,8 +63,8 @@ def _diversity(
     if settings.diversity == "category":
         shown = _shown_categories(categories, items, rules)
         return CategoryPenalty(categories, settings.category_penalty, shown, settings.category_cap), degraded
-    shown_vectors = None if rules.shown is None else _directions(items, rules.shown)
-    directions = _directions(items, rows)
+    shown_vectors = None if rules.shown is None else items.directions(rules.shown)
+    directions = items.directions(rows)
     return MaximalMarginalRelevance(
         directions, settings.mmr_relevance, categories, shown_vectors, settings.category_cap
     ), degraded
@@ -86,12 +83,6 @@ def _shown_categories(categories: NDArray[np.int32], items: ItemArrays, rules: S
     if rules.shown is None or not len(rules.shown):
         return None
     return np.isin(categories, items.category[rules.shown]) & (categories >= 0)
-
-
-def _directions(items: ItemArrays, rows: NDArray[np.int32]) -> Floats:
-    vectors = items.two_tower[rows]
-    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _SHORTEST)
-    return unit
 
 
 def _parts(candidates: Candidates, served: NDArray[np.intp], rules: SlateRules) -> dict[str, Floats]:

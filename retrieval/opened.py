@@ -56,7 +56,7 @@ class OpenModel:
 
     @property
     def vectors(self) -> Mapping[str, Floats]:
-        """Model name → item vectors [n, d]."""
+        """Model name → item vectors [n, d], of the head alone [m, d] where only it is held."""
         return self.index.vectors
 
     def is_cold(self, row: int) -> bool:
@@ -69,7 +69,7 @@ def open_model(fitted: FittedModel, cold_item_events: int = 5) -> OpenModel:
     items = fitted.items
     return OpenModel(
         fitted=fitted,
-        index=ExactIndex({"two_tower": items.two_tower, "als": items.als}),
+        index=ExactIndex({"two_tower": items.two_tower, "als": items.als}, items.head if items.head_only else None),
         filters=ItemFilters(fitted.item_encoder, items),
         servable=servable(items),
         cold=cold_neighbours(fitted.content, items, cold_item_events),

@@ -1,7 +1,8 @@
 """Items like an item: the direction of its two-tower vector, blended with TF-IDF over attributes and text.
 
 Both are cosines, so they share a scale as they are. An item that nobody has touched has a vector that training only
-guessed from its attributes; there TF-IDF speaks alone and the vector only fills up. The endpoint `similar` calls it.
+guessed from its attributes; there TF-IDF speaks alone and the vector only fills up. Where the vectors of the head alone
+are held, an item beyond it takes the direction of the items that it resembles. The endpoint `similar` calls it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import numpy as np
 from contracts.candidates import Candidates, Degraded, Source
 from contracts.deadline import Deadline
 from contracts.errors import IndexUnavailable
-from contracts.fitted import Floats, Rows
+from contracts.fitted import SHORTEST, Floats, Rows
 from contracts.slate import Route
 from retrieval.found import Found
 from retrieval.opened import OpenModel
 from retrieval.popular import fill
-from retrieval.user_tower import SHORTEST
 from stores.vector_index import VectorIndex
 
 CONTENT_WEIGHT: Final = 0.3
@@ -45,13 +45,13 @@ def similar_items(
     TF-IDF.
     """
     eligible = model.servable.for_request(np.array([row], np.int32), None, now_seconds)
-    direction = _unit(model.items.two_tower[row])
+    direction = _direction(model, row)
     near, degraded = _near(model, index or model.index, direction, k * OVER_FETCH, deadline or Deadline.never())
     alike, similarities = _alike_by_content(model, row)
     rows = np.unique(np.concatenate([near, alike]))
     content = np.zeros(len(rows), np.float32)
     content[np.searchsorted(rows, alike)] = similarities
-    cosine = _unit(model.items.two_tower[rows]) @ direction
+    cosine = model.items.directions(rows) @ direction
     weight = np.float32(COLD_CONTENT_WEIGHT if model.is_cold(row) else CONTENT_WEIGHT)
     by_content, by_vector = weight * content, (1 - weight) * cosine
     source = np.where(by_content > by_vector, Source.CONTENT, Source.MODEL).astype(np.float32)
@@ -83,7 +83,12 @@ def _alike_by_content(model: OpenModel, row: int) -> tuple[Rows, Floats]:
     return together[together >= 0], cosines[together >= 0]
 
 
-def _unit(vectors: Floats) -> Floats:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Floats = vectors / np.maximum(lengths, SHORTEST)
-    return unit
+def _direction(model: OpenModel, row: int) -> Floats:
+    """The direction [d] of an item; beyond the head the mean of its neighbours by content, zeros without any."""
+    own: Floats = model.items.directions(np.array([row]))[0]
+    if own.any():
+        return own
+    alike, similarities = _alike_by_content(model, row)
+    mean: Floats = similarities @ model.items.directions(alike)
+    mean /= np.maximum(np.sqrt(mean @ mean), SHORTEST)
+    return mean

@@ -19,13 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.feature_encoder import Bag
-from contracts.fitted import Floats, ItemArrays, TowerArrays
+from contracts.fitted import SHORTEST, Floats, ItemArrays, TowerArrays
 
 POOL_EPSILON: Final = np.float32(1e-6)
 """Under the root of the pooling norm: an empty history divides by 1e-3 instead of zero, also in the gradient."""
-
-SHORTEST: Final = np.float32(1e-6)
-"""Vectors shorter than this are not stretched to unit length."""
 
 BLOCK_EVENTS: Final = 1 << 16
 """Events pooled at once: 16 MB of gathered vectors at d = 64, whatever the number of users."""
@@ -40,16 +37,17 @@ def encode_user(
 ) -> Floats:
     """Query vector [d] of one user.
 
-    `rows` [events] oldest first (-1 is skipped and takes no position), `weights` [events] of the event types,
-    `features` slots and weights of the user encoder.
+    `rows` [events] oldest first (-1, and an item whose vector is not held, is skipped and takes no position),
+    `weights` [events] of the event types, `features` slots and weights of the user encoder.
     """
-    known = rows >= 0
+    places = items.places(rows)
+    known = places >= 0
     if not known.all():
-        rows, weights = rows[known], weights[known]
+        rows, places, weights = rows[known], places[known], weights[known]
     newest = len(tower.positions)
-    rows, weights = rows[::-1][:newest], weights[::-1][:newest]
+    rows, places, weights = rows[::-1][:newest], places[::-1][:newest], weights[::-1][:newest]
     attention = weights * tower.positions[: len(rows)]
-    pooled = (attention * items.pool_weight[rows]) @ items.two_tower[rows]
+    pooled = (attention * items.pool_weight[rows]) @ items.two_tower[places]
     pooled /= np.sqrt(attention @ attention + POOL_EPSILON)
     if features is not None and len(features[0]):
         slots, slot_weights = features
@@ -68,7 +66,8 @@ def encode_users(
     """Query vectors [B, d] of many users at once; the same numbers as `encode_user` one by one.
 
     `rows`, `weights` [events] oldest first within a user, user u owning offsets[u]:offsets[u + 1] (so the arrays of
-    `Interactions` fit as they are); `features` B bags of user slots. Memory is bounded by BLOCK_EVENTS.
+    `Interactions` fit as they are); `features` B bags of user slots. Memory is bounded by BLOCK_EVENTS. The vectors of
+    all items must be held.
     """
     rows, weights, offsets = _readable(rows, weights, offsets, len(tower.positions))
     positions = np.repeat(offsets[1:], np.diff(offsets)) - 1 - np.arange(len(rows))

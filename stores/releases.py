@@ -32,7 +32,7 @@ from contracts.errors import (
     TandemError,
     naming_full_disk,
 )
-from contracts.fitted import Bundle, FittedModel, from_bundle
+from contracts.fitted import HEAD_PART, VECTORS_PART, Bundle, FittedModel, from_bundle
 from contracts.release import (
     CURRENT_VERSION,
     MANIFEST_NAME,
@@ -46,6 +46,7 @@ from contracts.release import (
 from stores.tensor_files import map_tensors, write_tensors
 
 TENSOR_SUFFIX: Final = ".safetensors"
+VECTORS_FILE: Final = f"{VECTORS_PART}{TENSOR_SUFFIX}"
 TRAINING_FACTS: Final = "training.json"
 """What training says of itself (TrainingFacts), beside the bundle; sealing copies it into the manifest."""
 
@@ -84,7 +85,7 @@ class Releases(Protocol):
 
     def seal(self, folder: Path) -> Manifest: ...
     def manifest(self, release: str) -> Manifest: ...
-    def open(self, release: str) -> FittedModel: ...
+    def open(self, release: str, *, head_only: bool = False) -> FittedModel: ...
     def current(self) -> Current | None: ...
     def publication(self, publication: str) -> Publication: ...
     def publish(self, publication: Publication, if_match: str | None) -> Current: ...
@@ -101,9 +102,10 @@ def write_bundle(folder: Path, bundle: Bundle, facts: TrainingFacts) -> None:
         (folder / TRAINING_FACTS).write_bytes(msgspec.json.encode(facts))
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Map the arrays and read the documents of a folder."""
-    tensors = {path.stem: map_tensors(path) for path in sorted(folder.glob(f"*{TENSOR_SUFFIX}"))}
+def read_bundle(folder: Path, without: str = "") -> Bundle:
+    """Map the arrays and read the documents of a folder, all but the file `without`."""
+    paths = sorted(path for path in folder.glob(f"*{TENSOR_SUFFIX}") if path.name != without)
+    tensors = {path.stem: map_tensors(path) for path in paths}
     documents = {path.name: _read_limited(path) for path in sorted(folder.glob("*.json")) if path.name not in _FACTS}
     return Bundle(tensors, documents)
 
@@ -145,15 +147,17 @@ class LocalReleases:
             raise ReleaseNotFound(f"{path.parent}: no release of that id.", fix="`tandem releases` lists them.")
         return read_manifest(_read_limited(path), str(path))
 
-    def open(self, release: str) -> FittedModel:
+    def open(self, release: str, *, head_only: bool = False) -> FittedModel:
         """Verify every file of a release against its manifest and map it.
 
-        Raises ReleaseNotFound, ReleaseCorrupt (naming the file), ReleaseUnreadable.
+        `head_only` leaves out the vectors of all items where the release has those of its head apart. Raises
+        ReleaseNotFound, ReleaseCorrupt (naming the file), ReleaseUnreadable.
         """
         manifest = self.manifest(release)
         folder = self._folder(release)
-        _check_files(folder, manifest)
-        return from_bundle(read_bundle(folder))
+        without = VECTORS_FILE if head_only and f"{HEAD_PART}{TENSOR_SUFFIX}" in manifest.files else ""
+        _check_files(folder, manifest, without)
+        return from_bundle(read_bundle(folder, without))
 
     def current(self) -> Current | None:
         """What serves, or None before the first publication."""
@@ -315,8 +319,10 @@ def _entry(path: Path) -> FileEntry:
     return entry
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _check_files(folder: Path, manifest: Manifest, without: str = "") -> None:
     for name, expected in manifest.files.items():
+        if name == without:
+            continue
         path = folder / _plain(name)
         try:
             size = path.stat().st_size

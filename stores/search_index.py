@@ -19,6 +19,8 @@ from contracts.fitted import Floats, Rows
 from contracts.index_document import DOCUMENT_VERSION
 from contracts.release import Manifest
 from contracts.restriction import AnyOf, Clause, Restriction
+from stores.circuit_breaker import CircuitBreaker
+from stores.patience import within
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -36,10 +38,21 @@ _Answer = Mapping[str, Any]
 class OpenSearchIndex:
     """One index of an engine, of one release."""
 
-    def __init__(self, client: OpenSearch, name: str, n_items: int, fields: Mapping[str, str], ef_search: int) -> None:
+    def __init__(
+        self,
+        client: OpenSearch,
+        name: str,
+        n_items: int,
+        fields: Mapping[str, str],
+        ef_search: int,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
         """`fields`: filterable feature → field of the index; nothing else can be filtered by."""
         self._client, self.name, self._n_items, self._fields = client, name, n_items, fields
         self.ef_search = ef_search
+        self._breaker = breaker or CircuitBreaker()
+        self.took_ms = 0
+        """What the engine says that the last answered search took it, in whole milliseconds."""
         self.faults: Counter[str] = Counter()
         """What was wrong with answers that were used all the same."""
 
@@ -70,24 +83,32 @@ class OpenSearchIndex:
     def search(
         self, model_name: str, query: Floats, k: int, restriction: Restriction | None, deadline: Deadline
     ) -> tuple[Rows, Floats]:
-        """See `VectorIndex.search`; k above MAX_K is MAX_K. Raises IndexUnavailable, naming why."""
-        from opensearchpy.exceptions import OpenSearchException
+        """See `VectorIndex.search`; k above MAX_K is MAX_K. Raises IndexUnavailable, naming why.
 
+        The breaker sees only the calls that are made.
+        """
         if restriction is not None and any(isinstance(c, AnyOf) and not c.values for c in restriction.clauses):
             return np.empty(0, np.int32), np.empty(0, np.float32)
         left_ms = deadline.remaining_ms()
         if left_ms < 1:
             raise IndexUnavailable("no time is left to ask the index.")
         k = min(k, MAX_K, self._n_items)
-        patience = {} if left_ms == float("inf") else {"request_timeout": left_ms / 1000}
         body = self.body(model_name, query, k, restriction, left_ms)
+        with self._breaker.call():
+            return self._checked(self._answer(body, left_ms / 1000), k, whole=restriction is None)
+
+    def _answer(self, body: dict[str, Any], seconds: float) -> Any:
+        """What comes back within `seconds`, whatever it is."""
+        from opensearchpy.exceptions import OpenSearchException
+
+        params: dict[str, Any] = {"request_cache": "false", "filter_path": _FILTER_PATH}
+        if seconds != float("inf"):
+            params["request_timeout"] = seconds
         try:
-            answer = self._client.search(
-                index=self.name, body=body, params={"request_cache": "false", "filter_path": _FILTER_PATH, **patience}
-            )
-        except (OpenSearchException, ValueError) as error:  # ValueError: bytes that are no JSON
+            return within(seconds, lambda: self._client.search(index=self.name, body=body, params=params))
+        except (OpenSearchException, ValueError, RecursionError, TimeoutError) as error:
+            # ValueError: bytes that are no JSON; RecursionError: JSON that is nested too deep
             raise IndexUnavailable(f"{self.name}: {_reason(error)}.") from error
-        return self._checked(answer, k if restriction is None else 0)
 
     def body(
         self, model_name: str, query: Floats, k: int, restriction: Restriction | None, left_ms: float
@@ -118,10 +139,11 @@ class OpenSearchIndex:
         bounds = {"gte": clause.gte, "lte": clause.lte}
         return {"range": {field: {side: bound for side, bound in bounds.items() if bound is not None}}}
 
-    def _checked(self, answer: Any, expected: int) -> tuple[Rows, Floats]:
-        """Rows and inner products of an answer; `expected` is the least number of hits, 0 where a filter decides."""
+    def _checked(self, answer: Any, k: int, *, whole: bool) -> tuple[Rows, Floats]:
+        """Rows and inner products of an answer, k at most; `whole`: k are there, for no filter decides."""
         try:
             hits = self._hits(answer)
+            self.took_ms = int(answer.get("took", 0))
             indexes = [hit["_index"] for hit in hits]
             rows = np.array([hit["fields"]["row"][0] for hit in hits], np.int64)
             scores = np.array([_number(hit["_score"]) for hit in hits], np.float64)
@@ -130,11 +152,11 @@ class OpenSearchIndex:
         usable = self._usable(indexes, rows, scores)
         if len(hits) and usable.sum() < ENOUGH_OF_HITS * len(hits):
             raise IndexUnavailable(f"{self.name}: {len(hits) - usable.sum()} of {len(hits)} hits make no sense.")
-        if usable.sum() < expected:
+        if whole and usable.sum() < k:
             self.faults["short"] += 1
         products = inner_products(scores[usable])
         rows = rows[usable].astype(np.int32)
-        order = np.lexsort((rows, -products))
+        order = np.lexsort((rows, -products))[:k]
         return rows[order], products[order]
 
     def _hits(self, answer: _Answer) -> list[Any]:

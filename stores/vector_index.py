@@ -51,9 +51,10 @@ class VectorIndex(Protocol):
 class ExactIndex:
     """Exact search by scanning; memory-mapped vectors are fine."""
 
-    def __init__(self, vectors: Mapping[str, Floats]) -> None:
-        """`vectors`: model name → [n, d]."""
+    def __init__(self, vectors: Mapping[str, Floats], head: Rows | None = None) -> None:
+        """`vectors`: model name → [n, d], or [m, d] of the rows `head` [m], ascending, which alone are then found."""
         self.vectors = {name: np.asarray(matrix) for name, matrix in vectors.items()}
+        self._head = head
 
     def search(
         self,
@@ -64,16 +65,23 @@ class ExactIndex:
         deadline: Deadline | None = None,  # noqa: ARG002  # a scan cannot be interrupted; the protocol has it
     ) -> tuple[Rows, Floats]:
         """See `VectorIndex.search`. Equal scores are ordered by row; a NaN score is never returned."""
+        places, scores = self._search(model_name, query, k, None if restriction is None else restriction.mask)
+        return (places if self._head is None else self._head[places]).astype(np.int32), scores
+
+    def _search(
+        self, model_name: str, query: Floats, k: int, mask: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """The best places among `vectors`, and their scores."""
         vectors = self.vectors[model_name]
-        if restriction is None:
+        if mask is None:
             scores = vectors @ query
             best = best_positions(scores, k)
-            return best.astype(np.int32), scores[best]
-        allowed = np.flatnonzero(restriction.mask)
+            return best, scores[best]
+        allowed = np.flatnonzero(mask if self._head is None else mask[self._head])
         sparse = len(allowed) < GATHER_BELOW * len(vectors)
         scores = vectors[allowed] @ query if sparse else (vectors @ query)[allowed]
         best = best_positions(scores, k)
-        return allowed[best].astype(np.int32), scores[best]
+        return allowed[best], scores[best]
 
     def search_many(
         self,
@@ -85,7 +93,8 @@ class ExactIndex:
         """The best k rows [B, k] and scores [B, k] of many queries [B, d], for evaluation and batch work.
 
         `excluded`: rows [m] and offsets [B + 1] of what each query must not find (the layout of `Interactions`).
-        Places that nothing fills are row -1, score -inf. Memory is bounded by BLOCK_SCORES, not by B.
+        Places that nothing fills are row -1, score -inf. Memory is bounded by BLOCK_SCORES, not by B. All items must be
+        held.
         """
         vectors = self.vectors[model_name]
         rows = np.full((len(queries), k), -1, np.int32)

@@ -26,14 +26,18 @@ from contracts.fitted import (
     Floats,
     ItemArrays,
     ProbeArrays,
+    ProbeBucket,
     RankedLists,
     TowerArrays,
     check_shapes,
 )
 from contracts.golden import GoldenCase
 from contracts.ids import IdTable
+from contracts.request import Range
+from contracts.restriction import Restriction
 from contracts.schema import DatasetSchema, FeatureKind, TimeMeaning
 from contracts.segments import GLOBAL_KEY, category_key, segment_key
+from retrieval.filters import ItemFilters
 from retrieval.golden import golden_factor, golden_vector
 
 NOW: Final = 1_700_000_000
@@ -56,11 +60,13 @@ def toy_model(
     featureless: bool = False,
     unavailable: Sequence[int] = (),
     expired: Sequence[int] = (),
+    head_items: int = 0,
 ) -> FittedModel:
     """A consistent model; see the module for its right answers.
 
     `featureless`: no user or item features, categories, texts or publication times, and time is order (what a bare
     list of sequences trains to). `unavailable`, `expired`: rows that must not be served at NOW.
+    `head_items`: so many of the first, most popular rows are the head; 0: there is none.
     """
     rng = np.random.default_rng(seed)
     names = list(CATEGORIES[:n_categories])
@@ -76,6 +82,7 @@ def toy_model(
         ids=IdTable.from_strings(f"i{row:06d}" for row in range(n_items)),
         two_tower=_vectors(rng, taste, dim) * ((events + 1.0)[:, None] ** 0.05).astype(np.float32),
         als=als,
+        head=np.arange(head_items, dtype=np.int32),
         pool_weight=((events + 1.0) ** -0.3).astype(np.float32),
         events=events,
         category=category.astype(np.int32),
@@ -96,7 +103,7 @@ def toy_model(
         als=AlsArrays((als.T @ als).astype(np.float32), alpha=4.0, regularisation=1.0),
         popularity=_popularity(events, category, names),
         content=_content(features, events, item_encoder.n_slots),
-        probes=_probes(rng, items.two_tower),
+        probes=_probes(rng, items, item_encoder),
         golden=[],
         watermark=NOW,
     )
@@ -235,15 +242,37 @@ def _content(features: Bag, events: np.ndarray, n_slots: int, k: int = 10) -> Co
     return ContentArrays(idf.astype(np.float32), np.where(similarities > 0, neighbours, -1), similarities)
 
 
-def _probes(rng: np.random.Generator, two_tower: Floats, n_probes: int = 5) -> ProbeArrays:
-    queries = rng.standard_normal((n_probes, two_tower.shape[1])).astype(np.float32)
-    order = np.argsort(-(queries @ two_tower.T), axis=1, kind="stable")
-    return ProbeArrays(queries, order[:, :100].astype(np.int32))
+def _probes(rng: np.random.Generator, items: ItemArrays, encoder: FeatureEncoder, n_probes: int = 5) -> ProbeArrays:
+    queries, als_queries = rng.standard_normal((2, n_probes, items.two_tower.shape[1])).astype(np.float32)
+    everything = np.ones(len(items), np.bool_)
+    restrictions: dict[str, Restriction | None] = {}
+    if encoder.fields:
+        filters = ItemFilters(encoder, items)
+        restrictions["genre=art"] = filters.restriction({"genre": ["art"]})
+        restrictions["price from 10"] = filters.restriction({"price": Range(gte=10.0)})
+    known = {name: found for name, found in restrictions.items() if found is not None}
+    return ProbeArrays(
+        queries=queries,
+        rows=_exact(queries, items.two_tower, everything),
+        als_queries=als_queries,
+        als_rows=_exact(als_queries, items.als, everything),
+        buckets=[ProbeBucket(name, float(found.mask.mean()), found.clauses) for name, found in known.items()],
+        bucket_rows=np.array(
+            [_exact(queries, items.two_tower, found.mask) for found in known.values()], np.int32
+        ).reshape(len(known), n_probes, min(100, len(items))),
+    )
+
+
+def _exact(queries: Floats, vectors: Floats, mask: np.ndarray) -> np.ndarray:
+    """By a full sort; -1 where fewer pass."""
+    scores = np.where(mask, queries @ vectors.T, -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :100]
+    return np.where(np.take_along_axis(scores, order, 1) > -np.inf, order, -1).astype(np.int32)
 
 
 def _golden(model: FittedModel, rng: np.random.Generator) -> list[GoldenCase]:
     lengths = [0, 1, 3, 70]
-    rows = rng.integers(0, len(model.items), sum(lengths)).tolist()
+    rows = rng.integers(0, len(model.items.head) or len(model.items), sum(lengths)).tolist()
     users: list[dict[str, Any]] = [{}, {"gender": "F"}, {"gender": "M", "age": 44.0}, {"gender": "unseen"}]
     spans = [slice(a, b) for a, b in pairwise(np.cumsum([0, *lengths]).tolist())]
     return [_golden_case(model, rows[span], user) for span, user in zip(spans, users, strict=True)]

@@ -1,13 +1,12 @@
 """Trained parts → FittedModel: every array in the shape that serving reads.
 
-The last look at the torch side: vectors of all items, the user tower's arrays, item facts from the catalogue, probe
-queries with their exact answers. It trains nothing and writes no file; `fit.py` calls it.
+The last look at the torch side: vectors of all items, the user tower's arrays, item facts from the catalogue. It
+trains nothing and writes no file; `fit.py` calls it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import polars as pl
@@ -20,24 +19,18 @@ from contracts.fitted import (
     ContentArrays,
     FittedModel,
     ItemArrays,
-    ProbeArrays,
     TowerArrays,
 )
 from contracts.ids import IdTable
 from contracts.schema import DatasetSchema, FeatureKind
 from data_sources.indexed import IndexedDataset
-from retrieval.user_tower import encode_users
 from training_job.als import FittedAls, with_neighbours
-from training_job.batches import ragged
 from training_job.golden_cases import golden_cases
 from training_job.popularity import fit_popularity
-from training_job.step import Stepper, TrainingData
+from training_job.probes import ProbedModel, held_out_users, probe_arrays
+from training_job.step import Stepper
 from training_job.validation import Validation
 from training_job.vocabulary import numbers, raw_numbers
-
-PROBES: Final = 256
-"""Queries that an index must answer: at 100 answers each, a recall below .99 shows with certainty."""
-PROBE_PLACES: Final = 100
 
 
 def item_categories(schema: DatasetSchema, items: pl.DataFrame) -> tuple[NDArray[np.int32], list[str]]:
@@ -83,6 +76,7 @@ class Facts:
     content: ContentArrays
     half_life_days: float | None
     seed: int
+    head_items: int
 
 
 def assemble(stepper: Stepper, als: FittedAls, facts: Facts) -> FittedModel:
@@ -97,6 +91,7 @@ def assemble(stepper: Stepper, als: FittedAls, facts: Facts) -> FittedModel:
         ids=IdTable.from_strings(indexed.item_ids.to_list()),
         two_tower=stepper.catalogue().cpu().numpy(),
         als=factors,
+        head=head_rows(counts, facts.head_items),
         pool_weight=stepper.pool_weights().cpu().numpy(),
         events=np.minimum(counts, np.iinfo(np.int32).max).astype(np.int32),
         category=category,
@@ -107,6 +102,7 @@ def assemble(stepper: Stepper, als: FittedAls, facts: Facts) -> FittedModel:
         numbers=raw_numbers(item_encoder, indexed.items),
     )
     tower = tower_arrays(stepper)
+    users = held_out_users(facts.validation, data.events, data.user_features)
     return FittedModel(
         schema=schema,
         user_encoder=user_encoder,
@@ -120,10 +116,17 @@ def assemble(stepper: Stepper, als: FittedAls, facts: Facts) -> FittedModel:
             data.events, schema, indexed.users, (category, categories), published, facts.half_life_days
         ),
         content=content,
-        probes=probe_arrays(tower, items, data, facts.validation),
-        golden=golden_cases(stepper, als.fold_in, factors, user_encoder, facts.seed),
+        probes=probe_arrays(ProbedModel(tower, als.fold_in, items, item_encoder, schema, categories), users),
+        golden=golden_cases(stepper, als.fold_in, items, user_encoder, facts.seed),
         watermark=int(data.events.times.max()),
     )
+
+
+def head_rows(events: NDArray[np.integer], head_items: int) -> NDArray[np.int32]:
+    """Rows [head_items] of the items with most events, ascending; none where the catalogue is no larger."""
+    if len(events) <= head_items:
+        return np.empty(0, np.int32)
+    return np.sort(np.argsort(-events, kind="stable")[:head_items]).astype(np.int32)
 
 
 def _available(schema: DatasetSchema, items: pl.DataFrame) -> NDArray[np.bool_]:
@@ -149,27 +152,3 @@ def tower_arrays(stepper: Stepper) -> TowerArrays:
         cold_norm=stepper.cold_norm,
         **dense,
     )
-
-
-def probe_arrays(tower: TowerArrays, items: ItemArrays, data: TrainingData, validation: Validation) -> ProbeArrays:
-    """Queries of users of the validation slice, as serving computes them, with their exact answers."""
-    users = np.union1d(validation.tuning.judged, validation.judging.judged)
-    users = users[:: max(1, len(users) // PROBES)][:PROBES]
-    events = data.events
-    lengths = events.lengths[users]
-    history = ragged(events.offsets[users], lengths)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    features = data.user_features.take(users)
-    queries = encode_users(tower, items, events.items[history], events.weights[history], offsets, features)
-    return ProbeArrays(queries, exact_top(queries, items.two_tower, PROBE_PLACES))
-
-
-def exact_top(queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int) -> NDArray[np.int32]:
-    """Rows of the `k` largest inner products of each query [p, k], best first, ties by row."""
-    k = min(k, len(vectors))
-    best = np.empty((len(queries), k), np.int32)
-    for number, query in enumerate(queries):
-        scores = vectors @ query
-        candidates = np.sort(np.argpartition(-scores, k - 1)[:k]) if k < len(scores) else np.arange(len(scores))
-        best[number] = candidates[np.argsort(-scores[candidates], kind="stable")]
-    return best

@@ -55,11 +55,26 @@ def _nearest(rows: sp.csr_matrix, hot: NDArray[np.int64], k: int) -> tuple[NDArr
         place[hot] = np.arange(len(hot))
         itself = place[here] >= 0
         scores[itself, place[here[itself]]] = 0
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        values = np.take_along_axis(scores, best, axis=1)
-        similarities[here] = values
-        neighbours[here] = np.where(values > 0, hot[best], -1)
+        owners, best = _best_of_rows(scores, k)
+        ranks = np.arange(len(owners)) - np.searchsorted(owners, owners)
+        neighbours[start + owners, ranks] = hot[best]
+        similarities[start + owners, ranks] = scores[owners, best]
     return neighbours, similarities
+
+
+def _best_of_rows(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the `k` largest positive scores of each row [b, n], best first, ties by column.
+
+    A partition finds what the k-th is, and only what reaches it is sorted: sorting rows whole took 15 minutes at a
+    million items.
+    """
+    n = scores.shape[1]
+    kth = np.partition(scores, n - k, axis=1)[:, n - k]
+    owners, columns = ((scores >= kth[:, None]) & (scores > 0)).nonzero()
+    order = np.lexsort((columns, -scores[owners, columns], owners))
+    owners, columns = owners[order], columns[order]
+    kept = np.arange(len(owners)) - np.searchsorted(owners, owners) < k
+    return owners[kept], columns[kept]
 
 
 def _champions(hot_rows: sp.csr_matrix, longest: int) -> sp.csr_matrix:

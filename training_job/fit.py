@@ -140,7 +140,10 @@ class _Fit:
         with self._clock("lengths", "choosing item lengths"), torch.no_grad():
             lengths = self._choose_lengths(stepper)
         with self._clock("assemble", "assembling the release"), torch.no_grad():
-            facts = Facts(self.indexed, self.encoders, self.validation, content, half_life, self.settings.seed)
+            settings = self.settings
+            facts = Facts(
+                self.indexed, self.encoders, self.validation, content, half_life, settings.seed, settings.head_items
+            )
             model = assemble(stepper, als, facts)
         check_shapes(model)
         report = self._report(stepper.recipe, standing) | {

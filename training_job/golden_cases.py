@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from contracts.feature_encoder import FeatureEncoder, FieldVocabulary
-from contracts.fitted import AlsArrays
+from contracts.fitted import AlsArrays, ItemArrays
 from contracts.golden import GoldenCase
 from contracts.schema import FeatureKind
 from training_job.step import Stepper
@@ -25,14 +25,15 @@ HISTORY_LENGTHS: Final = (0, 0, 1, 1, 2, 3, 5, 8, 13, 21, 50, 100, 101, 140)
 
 
 def golden_cases(
-    stepper: Stepper, als: AlsArrays, factors: NDArray[np.float32], encoder: FeatureEncoder, seed: int
+    stepper: Stepper, als: AlsArrays, items: ItemArrays, encoder: FeatureEncoder, seed: int
 ) -> list[GoldenCase]:
-    """One case a length, every second one with features."""
+    """One case a length, every second one with features; of items whose vectors every process holds."""
     random = np.random.default_rng(seed)
-    vectors = stepper.catalogue()
+    vectors, factors = stepper.catalogue(), items.als
+    held = items.head if len(items.head) else np.arange(len(items))
     cases = []
     for number, length in enumerate(HISTORY_LENGTHS):
-        rows = random.integers(0, len(vectors), length)
+        rows = held[random.integers(0, len(held), length)].astype(np.int64)
         weights = random.choice(np.array([0.5, 1.0, 2.0], np.float32), length)
         features = {field.name: _value(field, random) for field in encoder.fields} if number % 2 else {}
         cases.append(

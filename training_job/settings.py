@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from contracts.errors import SettingsInvalid
+from contracts.fitted import HEAD_ITEMS
 
 HYPERPARAMETERS: Final = "SM_HPS"
 """All hyperparameters as one JSON object, as the SageMaker training toolkit sets it."""
@@ -47,6 +48,8 @@ class TrainingSettings:
     """CPU threads, 0 for one a core."""
     checkpoint_seconds: float = 30.0
     """Least time between checkpoints: a minute of work is worth a second of writing."""
+    head_items: int = HEAD_ITEMS
+    """A larger catalogue carries the vectors of so many of its items apart, for processes that search an engine."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> TrainingSettings:

@@ -279,9 +279,9 @@ def test_a_spent_budget_still_gives_an_answer(home: Path, monkeypatch: pytest.Mo
 def test_a_cold_start_does_not_count_against_the_budget(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_release = LocalReleases.open
 
-    def slow(releases: LocalReleases, release: str) -> FittedModel:
+    def slow(releases: LocalReleases, release: str, **how: bool) -> FittedModel:
         time.sleep(0.3)
-        return open_release(releases, release)
+        return open_release(releases, release, **how)
 
     monkeypatch.setattr(LocalReleases, "open", slow)
     with closing(Edge(LambdaSettings(home=home, budget_ms=200))) as edge:

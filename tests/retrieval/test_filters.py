@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def test_no_filter_is_no_mask():
 def test_a_missing_number_passes_no_range():
     numbers = MODEL.items.numbers.copy()
     numbers[3, 0] = np.nan
-    items = type(MODEL.items)(**{**vars(MODEL.items), "numbers": numbers})
+    items = replace(MODEL.items, numbers=numbers)
     mask = ItemFilters(MODEL.item_encoder, items).mask({"price": Range(gte=-1e9)})
     assert (~mask).nonzero()[0].tolist() == [3]
 

@@ -20,7 +20,7 @@ from contracts.index_document import IndexSettings, index_body, index_fields
 from contracts.release import Manifest, release_digest
 from contracts.restriction import AnyOf, Restriction, Within
 from contracts.schema import FeatureKind
-from stores.circuit_breaker import CircuitBreaker, GuardedIndex
+from stores.circuit_breaker import CircuitBreaker
 from stores.search_engine import connect
 from stores.search_index import OpenSearchIndex, inner_products
 from stores.vector_index import ExactIndex
@@ -133,7 +133,9 @@ GOOD = hits((NAME, 3, 2.5), (NAME, 5, 1.5), (NAME, 9, 0.5))
 
 
 @contextmanager
-def lying(status: int, body: bytes, wait_seconds: float = 0) -> Iterator[tuple[OpenSearchIndex, list[str]]]:
+def lying(
+    status: int, body: bytes, wait_seconds: float = 0, drip_seconds: float = 0, breaker: CircuitBreaker | None = None
+) -> Iterator[tuple[OpenSearchIndex, list[str]]]:
     """An index on a server that always answers the same, and the calls that reached it."""
     calls: list[str] = []
 
@@ -147,7 +149,9 @@ def lying(status: int, body: bytes, wait_seconds: float = 0) -> Iterator[tuple[O
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                for begin in range(0, len(body), len(body) if not drip_seconds else 1):
+                    self.wfile.write(body[begin:] if not drip_seconds else body[begin : begin + 1])
+                    time.sleep(drip_seconds)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -157,7 +161,7 @@ def lying(status: int, body: bytes, wait_seconds: float = 0) -> Iterator[tuple[O
         thread.start()
         client = connect(f"http://127.0.0.1:{server.server_port}")
         try:
-            yield OpenSearchIndex(client, NAME, N_ITEMS, FIELDS, 100), calls
+            yield OpenSearchIndex(client, NAME, N_ITEMS, FIELDS, 100, breaker), calls
         finally:
             client.close()
             server.shutdown()
@@ -168,6 +172,7 @@ FATAL = {
     "429": (429, b'{"error": "rejected"}'),
     "503": (503, b"<html>no</html>"),
     "garbage": (200, b"\x00\xff garbage"),
+    "deeply nested": (200, b"[" * 200_000),
     "no object": (200, b"[1, 2]"),
     "empty object": (200, b"{}"),
     "half the shards": (200, json.dumps(GOOD | {"_shards": {"failed": 1}}).encode()),
@@ -213,22 +218,49 @@ def test_without_time_nothing_is_sent() -> None:
     assert calls == []
 
 
+def test_an_answer_that_drips_is_left_at_the_deadline() -> None:
+    with lying(200, json.dumps(GOOD).encode(), drip_seconds=0.05) as (index, _):
+        begun = time.monotonic()
+        with pytest.raises(IndexUnavailable, match="no answer in"):
+            index.search("two_tower", QUERY, 3, None, Deadline(300))
+        assert time.monotonic() - begun < 0.9
+
+
+def test_more_hits_than_were_asked_for_are_cut() -> None:
+    with lying(200, json.dumps(GOOD).encode()) as (index, _):
+        assert index.search("two_tower", QUERY, 2, None, Deadline(5_000))[0].tolist() == [3, 5]
+
+
 def test_the_breaker_spares_a_failing_engine_and_finds_it_again() -> None:
     now = [0.0]
-    with lying(*FATAL["503"]) as (index, calls):
-        guarded = GuardedIndex(index, CircuitBreaker(3, 5.0, lambda: now[0]))
-        for _ in range(20):
-            with pytest.raises(IndexUnavailable):
-                guarded.search("two_tower", QUERY, 3, None, Deadline(5_000))
-        assert len(calls) == 3
-        now[0] = 5.0
-        for _ in range(20):
-            with pytest.raises(IndexUnavailable):
-                guarded.search("two_tower", QUERY, 3, None, Deadline(5_000))
-        assert len(calls) == 4  # one trial
+    breaker = CircuitBreaker(3, 5.0, lambda: now[0])
+    with lying(*FATAL["503"], breaker=breaker) as (index, calls):
+        for moment, made in ((0.0, 3), (5.0, 4)):  # then one trial
+            now[0] = moment
+            for _ in range(20):
+                with pytest.raises(IndexUnavailable):
+                    index.search("two_tower", QUERY, 3, None, Deadline(5_000))
+            assert len(calls) == made
     now[0] = 10.0
-    with lying(200, json.dumps(GOOD).encode()) as (index, calls):
-        guarded.index = index
+    with lying(200, json.dumps(GOOD).encode(), breaker=breaker) as (index, calls):
         for _ in range(5):
-            assert len(guarded.search("two_tower", QUERY, 3, None, Deadline(5_000))[0]) == 3
+            assert len(index.search("two_tower", QUERY, 3, None, Deadline(5_000))[0]) == 3
         assert len(calls) == 5
+
+
+def test_calls_that_are_not_made_neither_open_the_breaker_nor_close_it() -> None:
+    everything = np.ones(N_ITEMS, np.bool_)
+    breaker = CircuitBreaker(2, 5.0, lambda: 0.0)
+    with lying(200, json.dumps(GOOD).encode(), breaker=breaker) as (index, _):
+        for _ in range(3):
+            with pytest.raises(IndexUnavailable, match="no time"):
+                index.search("two_tower", QUERY, 3, None, Deadline(0))
+            with pytest.raises(IndexUnavailable, match="no field"):
+                index.search("two_tower", QUERY, 3, Restriction((AnyOf("x", ("y",)),), everything), Deadline(5_000))
+        assert len(index.search("two_tower", QUERY, 3, None, Deadline(5_000))[0]) == 3
+    with lying(*FATAL["503"], breaker=breaker) as (index, calls):
+        for _ in range(4):
+            assert len(index.search("two_tower", QUERY, 3, RESTRICTIONS["no value"], Deadline(5_000))[0]) == 0
+            with pytest.raises(IndexUnavailable):
+                index.search("two_tower", QUERY, 3, None, Deadline(5_000))
+        assert len(calls) == 2
