@@ -1,6 +1,6 @@
 # Two commands for a bare machine with Python >= 3.11: `make demo` and `make test`. Each sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-quality soak opensearch lock clean
+.PHONY: help demo test lint format bench bench-quality bench-million soak opensearch lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # One BLAS thread per process: with a second busy process on the machine, two threads run slower than one.
@@ -35,9 +35,15 @@ bench-quality: ## the quality table from real files (DATA=../shared/data)
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.quality --data $(or $(DATA),../shared/data) $(ARGS)
 
-soak: ## hundreds of kills of train, export and publish
+bench-million: ## a million items: train, load, verify, query (an hour; WORK=folder keeps what was made)
+	@scripts/setup.sh local test
+	@$(BIN)/python -m benchmarks.million --work $(or $(WORK),.bench/million) $(ARGS)
+
+soak: ## hundreds of kills of train, export, load and publish; thousands of requests to a failing engine
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.kill_soak $(ARGS)
+	@$(BIN)/python -m benchmarks.loader_soak
+	@$(BIN)/python -m benchmarks.faults
 
 opensearch: ## start the search server that the tests use (stop it with `tandem opensearch stop`)
 	@scripts/setup.sh local

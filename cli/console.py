@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ HomeOption = Annotated[
     typer.Option("--home", envvar="TANDEM_HOME", help="Folder of releases, the pointer and profiles."),
 ]
 DEFAULT_HOME = Path(".tandem")
+JSON_SECONDS = 5.0
+"""Between two progress lines of the same stage."""
 
 ProgressCallback = Callable[[int, int, str], None]
 """done, total, what is being done."""
@@ -60,10 +63,13 @@ def table(title: str, columns: list[str], rows: list[list[str]], right: int = 1)
 
 
 @contextmanager
-def progress_bar() -> Iterator[ProgressCallback]:
-    """A bar on stderr for a callback(done, total, text); a plain line per stage where stderr is no terminal."""
+def progress_bar(json_lines: bool = False) -> Iterator[ProgressCallback]:
+    """A bar on stderr for a callback(done, total, text); a plain line per stage where stderr is no terminal.
+
+    `json_lines`: there a JSON object a line instead, at most every JSON_SECONDS, for what reads logs.
+    """
     if not err.is_terminal:
-        yield _line_per_stage()
+        yield _json_lines() if json_lines else _line_per_stage()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:
@@ -83,6 +89,20 @@ def _line_per_stage() -> ProgressCallback:
         if stage not in printed:
             printed.add(stage)
             err.print(f"{text} ({total} steps)" if total > 1 else text, highlight=False)
+
+    return advance
+
+
+def _json_lines() -> ProgressCallback:
+    begun, last, stage = time.monotonic(), -JSON_SECONDS, ""
+
+    def advance(done: int, total: int, text: str) -> None:
+        nonlocal last, stage
+        now = time.monotonic()
+        if text != stage or done == total or now - last >= JSON_SECONDS:
+            last, stage = now, text
+            line = {"progress": text, "done": done, "total": total, "seconds": round(now - begun, 1)}
+            sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
 
     return advance
 

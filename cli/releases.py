@@ -95,17 +95,21 @@ def publish(
 
 def rollback(
     to: Annotated[str | None, typer.Option(help="Publication id; default: the one before the current.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also where its index cannot be looked at.")] = False,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonFlag = False,
 ) -> None:
-    """Serve an earlier publication again.
+    """Serve an earlier publication again; its release, and its index where an engine runs, are looked at first.
 
     Example: tandem rollback
     """
     from index_loader.publish import rollback as roll_back
+    from local_mode.engine import engine_url
     from stores.releases import LocalReleases
+    from stores.search_engine import connect
 
-    moved = roll_back(LocalReleases(home), to)
+    url = None if force else engine_url(home)
+    moved = roll_back(LocalReleases(home), to, connect(url) if url else None)
     emit(as_json, moved.publication, lambda: say(f"{moved.publication.id} serves {moved.publication.release} again."))
 
 

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from contracts.release import GateReport
     from local_mode.demo import Demo
 
+IndexOption = Annotated[
+    str,
+    typer.Option(
+        "--index", help="Where it is searched: embedded, opensearch, or auto (opensearch if large and one runs)."
+    ),
+]
+
 _COLOURS = {"pass": "green", "warn": "yellow", "block": "bold red"}
 
 
@@ -36,6 +43,11 @@ def train(
     ] = False,
     warm_start: Annotated[str | None, typer.Option(help="Release to continue from.")] = None,
     no_publish: Annotated[bool, typer.Option("--no-publish", help="Stop before publishing.")] = False,
+    index: IndexOption = "auto",
+    engine_above: Annotated[
+        int,
+        typer.Option(min=0, envvar="TANDEM_ENGINE_ABOVE", help="auto: a search engine for more items than this."),
+    ] = 50_000,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonFlag = False,
 ) -> None:
@@ -46,13 +58,24 @@ def train(
     from data_sources.dataset import read_schema
 
     read_schema(dataset)  # a wrong path is said before torch has taken its seconds to load
+    from local_mode.engine import Index
     from local_mode.retrain import retrain
     from training_job.settings import Effort, TrainingSettings
 
     one_of("--effort", effort, tuple(Effort))
+    one_of("--index", index, tuple(Index))
     settings = TrainingSettings(effort=Effort(effort), seed=seed, deterministic=deterministic)
     with progress_bar() as progress:
-        done = retrain(dataset, home, settings, warm_start=warm_start, publish_it=not no_publish, progress=progress)
+        done = retrain(
+            dataset,
+            home,
+            settings,
+            warm_start=warm_start,
+            publish_it=not no_publish,
+            index=Index(index),
+            engine_above=engine_above,
+            progress=progress,
+        )
     payload = {
         "release": done.manifest,
         "gate": done.gate,
@@ -84,6 +107,7 @@ def demo(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     seed: Annotated[int, typer.Option(help="Of the generated world and of training.")] = 0,
+    index: IndexOption = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Show the whole loop: data → check → train → gate → publish → recommendations → evaluation.
@@ -91,10 +115,12 @@ def demo(
     Example: tandem demo --home .tandem
     """
     from local_mode.demo import run_demo
+    from local_mode.engine import Index
 
+    one_of("--index", index, tuple(Index))
     err.rule("Tandem")
     with progress_bar() as progress:
-        done = run_demo(home, data, seed, say, progress)
+        done = run_demo(home, data, seed, say, progress, Index(index))
     emit(as_json, _payload(done), lambda: _draw_demo(done))
 
 

@@ -18,6 +18,7 @@ from contracts.fitted import FittedModel
 from contracts.index_document import index_fields
 from contracts.release import MODELS
 from contracts.schema import FeatureKind
+from stores.tensor_files import forget_pages
 
 CHUNK_DOCUMENTS: Final = 1_000
 """What OpenSearch advises for a bulk request, the lower end: several are in flight."""
@@ -54,6 +55,13 @@ class Documents:
         """The documents of rows first … last - 1."""
         for begin in range(first, last, CHUNK_DOCUMENTS):
             yield from self._bounded(begin, min(begin + CHUNK_DOCUMENTS, last))
+            self._forget()
+
+    def _forget(self) -> None:
+        """What was read is not read again: memory stays flat however large the release is."""
+        items = self._model.items
+        for array in (items.two_tower, items.numbers):  # both models' vectors share a file
+            forget_pages(array)
 
     def _bounded(self, first: int, last: int) -> Iterator[Chunk]:
         rows: list[int] = []

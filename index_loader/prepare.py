@@ -15,6 +15,7 @@ from contracts.fitted import FittedModel
 from contracts.index_document import MAX_ID_BYTES, IndexSettings, index_body, index_fields, index_name
 from contracts.release import MODELS
 from stores.releases import LocalReleases
+from stores.tensor_files import forget_pages
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -58,8 +59,10 @@ def check_vectors(model: FittedModel) -> None:
             fix="Give the item a shorter id.",
         )
     for name in MODELS:
-        for first, block in _blocks(getattr(model.items, name)):
+        vectors = getattr(model.items, name)
+        for first, block in _blocks(vectors):
             _check_block(model, name, first, block)
+            forget_pages(vectors)
 
 
 def _blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from contracts.errors import GateBlocked, NothingPublished
+from contracts.errors import GateBlocked, NothingPublished, VerificationFailed
 from contracts.fitted import FittedModel
 from contracts.release import GateReport, Manifest, Publication
-from index_loader.verify import EF_SEARCH_STEPS, verify, verify_loaded
+from index_loader.finalise import is_final
+from index_loader.load import Progress
+from index_loader.verify import VerifySettings, verify, verify_loaded
 from retrieval.opened import open_model
 from stores.releases import Current, LocalReleases, now_text
 
@@ -27,13 +29,20 @@ class Loaded:
 
     client: OpenSearch
     name: str
+    progress: Progress | None = None
 
-    def verify(self, manifest: Manifest, model: FittedModel) -> dict[str, Any]:
-        """Figures of `verify_loaded`. Raises VerificationFailed, IndexUnavailable where it is of another release."""
+    def verify(self, manifest: Manifest, model: FittedModel, settings: VerifySettings | None = None) -> dict[str, Any]:
+        """The report of `verify_loaded`.
+
+        Raises VerificationFailed, also where the index can still change, IndexUnavailable where it is of another
+        release or does not answer.
+        """
         from stores.search_index import OpenSearchIndex
 
-        index = OpenSearchIndex.open(self.client, self.name, manifest, EF_SEARCH_STEPS[0])
-        return verify_loaded(self.client, index, model)
+        index = OpenSearchIndex.open(self.client, self.name, manifest, 0)
+        if not is_final(self.client, self.name):
+            raise VerificationFailed(f"{self.name}: it is not finalised, and can still change.", fix="Finalise it.")
+        return verify_loaded(self.client, index, model, settings, self.progress)
 
 
 def publish(
@@ -44,6 +53,7 @@ def publish(
     *,
     served_model: str = "two_tower",
     loaded: Loaded | None = None,
+    settings: VerifySettings | None = None,
 ) -> Current:
     """Verify a release and make it serve.
 
@@ -54,9 +64,13 @@ def publish(
     """
     if gate is not None and gate.blocked:
         raise GateBlocked(_reasons(gate), fix="What served before goes on serving; see the checks of the gate.")
+    if gate is not None and gate.release != release:
+        raise GateBlocked(f"the verdict is on {gate.release}, not on {release}.", fix="Judge this release.")
     opened = open_model(store.open(release))
     verification = (
-        loaded.verify(store.manifest(release), opened.fitted) if loaded else verify(opened.index, opened.fitted)
+        loaded.verify(store.manifest(release), opened.fitted, settings)
+        if loaded
+        else verify(opened.index, opened.fitted, settings)
     )
     before = store.current()
     sequence = store.next_sequence()
@@ -75,17 +89,22 @@ def publish(
     return store.publish(publication, if_match)
 
 
-def rollback(store: LocalReleases, publication: str | None = None) -> Current:
+def rollback(store: LocalReleases, publication: str | None = None, client: OpenSearch | None = None) -> Current:
     """Serve an earlier publication again: the one before the current, or the one named.
 
-    Its release is opened and its golden cases replayed first. Raises NothingPublished where there is nothing before.
+    Its release is opened and its golden cases replayed first, and with a `client` its index is looked for. Raises
+    NothingPublished where there is nothing before, IndexUnavailable where its index is gone.
     """
     current = store.serving()
     target = publication or current.publication.previous
     if target is None:
         raise NothingPublished(f"{current.publication.id} is the first publication, there is none before it.")
     earlier = store.publication(target)
-    open_model(store.open(earlier.release))
+    open_model(store.open(earlier.release, head_only=earlier.index is not None))
+    if client is not None and earlier.index is not None:
+        from stores.search_index import OpenSearchIndex
+
+        OpenSearchIndex.open(client, earlier.index, store.manifest(earlier.release), 0)
     return store.publish(earlier, current.etag)
 
 

@@ -6,6 +6,7 @@ path of production. The CLI and the demo call it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import msgspec
 
 from contracts.errors import TandemError
 from lambda_user_tower.edge import Edge
-from lambda_user_tower.settings import LambdaSettings
+from local_mode.engine import local_settings
 from stores.releases import LocalReleases
 
 _PATIENCE_MS: Final = 2_000
@@ -22,7 +23,7 @@ _PATIENCE_MS: Final = 2_000
 
 def ask(home: Path, body: dict[str, Any]) -> dict[str, Any]:
     """The handler's answer to a recommendation request. Raises TandemError with the code of its problem."""
-    edge = Edge(LambdaSettings(home=home, budget_ms=_PATIENCE_MS, log_level="ERROR"))
+    edge = Edge(replace(local_settings(home), budget_ms=_PATIENCE_MS, log_level="ERROR"))
     try:
         response = edge(recommendation_event(body))
     finally:
@@ -53,6 +54,6 @@ def recommendation_event(body: dict[str, Any]) -> dict[str, Any]:
 def titles(home: Path, item_ids: list[str]) -> dict[str, str]:
     """What the serving release calls some items; empty where it has no titles."""
     store = LocalReleases(home)
-    model = store.open(store.serving().publication.release)
+    model = store.open(store.serving().publication.release, head_only=True)
     rows = model.items.ids.rows(item_ids)
     return {item: model.titles[row] for item, row in zip(item_ids, rows, strict=True)} if model.titles else {}

@@ -22,6 +22,7 @@ from data_sources.importers.sequences import import_sequences
 from data_sources.indexed import IndexedDataset, index_dataset
 from evaluation.result import Evaluation
 from local_mode.asking import ask, titles
+from local_mode.engine import Index, engine_client
 from local_mode.retrain import Progress, Retrained, StepClock, retrain
 from retrieval.settings import RetrievalSettings
 from training_job.backtest import judge_fitted
@@ -47,15 +48,19 @@ class Demo:
     seconds: dict[str, float]
 
 
-def run_demo(home: Path, data: Path | None, seed: int, say: Callable[[str], None], progress: Progress) -> Demo:
+def run_demo(
+    home: Path, data: Path | None, seed: int, say: Callable[[str], None], progress: Progress, index: Index = Index.AUTO
+) -> Demo:
     """Run the loop in the folder `home`. Raises whatever a step raises, by name."""
     clock = StepClock()
+    if index is Index.OPENSEARCH:
+        engine_client(home)
     with clock("data"):
         dataset = prepare(home, data, seed, say)
     with clock("check"):
         check = _checked(dataset, say)
     say("Training …")
-    night = retrain(dataset, home, TrainingSettings(seed=seed), progress=progress)
+    night = retrain(dataset, home, TrainingSettings(seed=seed), index=index, progress=progress)
     clock.seconds |= night.seconds
     indexed = index_dataset(open_dataset(dataset, event_columns=TRAINING_COLUMNS))
     with clock("recommend"):

@@ -13,7 +13,6 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -24,7 +23,7 @@ from uuid import uuid4
 
 from contracts.request import MAX_BODY_BYTES
 from lambda_user_tower.edge import Edge
-from lambda_user_tower.settings import LambdaSettings
+from local_mode.engine import local_settings
 
 HOST: Final = "127.0.0.1"
 """Loopback only: there is no authentication here."""
@@ -40,7 +39,7 @@ Handler = Callable[[dict[str, Any], object], dict[str, Any]]
 
 def serve(home: Path, port: int) -> None:
     """Serve the folder `home` on the loopback until SIGINT or SIGTERM; requests under way are finished first."""
-    edge = Edge(replace(LambdaSettings.from_env(), home=home))
+    edge = Edge(local_settings(home))
     server = DevServer(edge, port)
     stop = threading.Event()
     before = {sign: signal.signal(sign, lambda *_: stop.set()) for sign in (signal.SIGINT, signal.SIGTERM)}

@@ -19,12 +19,16 @@ import msgspec
 
 from batch_job.backfill import backfill_profiles
 from contracts.errors import DatasetError, StateBusy
+from contracts.fitted import HEAD_ITEMS
 from contracts.release import GateReport, Manifest, Publication
 from data_sources.checks import Status
 from data_sources.dataset import TRAINING_COLUMNS, open_dataset
 from data_sources.doctor import Diagnosis, diagnose
 from data_sources.indexed import IndexedDataset, index_dataset
 from index_loader.publish import publish
+from index_loader.run import run as run_loading
+from index_loader.sweep import sweep as sweep_indexes
+from local_mode.engine import Index, engine_client, engine_for
 from stores.profiles import SqliteProfiles
 from stores.releases import Current, LocalReleases, write_atomically
 from training_job.export import export
@@ -55,18 +59,25 @@ def retrain(
     *,
     warm_start: str | None = None,
     publish_it: bool = True,
+    index: Index = Index.EMBEDDED,
+    engine_above: int = HEAD_ITEMS,
     progress: Progress | None = None,
 ) -> Retrained:
     """Train on a dataset, seal, gate, and publish where the gate lets it through.
 
-    `warm_start`: id of the release to continue from. Raises DatasetError, NotEnoughData, TrainingDiverged, GateBlocked
-    (the sealed candidate and its verdicts stay for inspection), StorageFull, StateBusy, PointerConflict.
+    `warm_start`: id of the release to continue from. `index`: where it is searched; `engine_above`: of more items than
+    this only an engine, where that is left open. Raises DatasetError, NotEnoughData, TrainingDiverged, GateBlocked
+    (the sealed candidate and its verdicts stay for inspection), ServerUnavailable, IndexLoadFailed, VerificationFailed,
+    StorageFull, StateBusy, PointerConflict.
     """
     store, clock = LocalReleases(home), StepClock()
+    if index is Index.OPENSEARCH:
+        engine_client(home)  # a missing server is said before the hours of training
     with clock("check"):
         refuse_failures(diagnose(dataset))
     with clock("read"):
         indexed = index_dataset(open_dataset(dataset, event_columns=TRAINING_COLUMNS))
+    tell = progress or (lambda _done, _total, _text: None)
     run = home / "runs" / _run_key(dataset, settings, warm_start)
     with _only_one(run):
         with clock("train"):
@@ -86,10 +97,19 @@ def retrain(
             gate = _judge(store, fitted, indexed, manifest, current)
         done = Retrained(manifest, gate, None, fitted, clock.seconds)
         if publish_it:
+            client = engine_for(home, index, manifest.n_items, engine_above, lambda text: tell(0, 1, text))
+            with clock("index"):  # what the gate blocks is not loaded
+                loaded = (
+                    run_loading(store, client, manifest.id, progress=progress) if client and not gate.blocked else None
+                )
             with clock("publish"):
-                done.publication = publish(store, manifest.id, gate, current.etag if current else None).publication
+                etag = current.etag if current else None
+                done.publication = publish(store, manifest.id, gate, etag, loaded=loaded).publication
             with clock("profiles"):
                 backfill(home, indexed)
+            with clock("sweep"):
+                if client is not None:
+                    sweep_indexes(store, client, delete=True)  # first: it knows its indexes by the releases
                 store.sweep()
         shutil.rmtree(run, ignore_errors=True)
     return done

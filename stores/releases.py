@@ -219,20 +219,24 @@ class LocalReleases:
             write_atomically(self._pointer, data)
         return Current(publication, _etag(data))
 
+    def kept(self, keep: int = KEEP_PUBLICATIONS) -> list[Publication]:
+        """The publication that serves and the `keep` before it: what a rollback can reach. Nothing published: none."""
+        current = self.current()
+        if current is None:
+            return []
+        chain = [current.publication]
+        while len(chain) <= keep and (previous := chain[-1].previous) is not None:
+            chain.append(self.publication(previous))
+        return chain
+
     def sweep(self, keep: int = KEEP_PUBLICATIONS) -> list[str]:
         """Remove releases that neither the pointer nor the `keep` publications before it name; returns their ids.
 
         Processes that have one of them mapped keep their pages.
         """
-        current = self.current()
-        if current is None:
+        kept = {publication.release for publication in self.kept(keep)}
+        if not kept:
             return []
-        kept, publication = {current.publication.release}, current.publication
-        for _ in range(keep):
-            if publication.previous is None:
-                break
-            publication = self.publication(publication.previous)
-            kept.add(publication.release)
         newest = max(publication.release for publication in self.publications())
         # a release newer than every published one is still on its way to the gate
         doomed = [release for release in self.ids() if release not in kept and release < newest]

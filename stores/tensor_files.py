@@ -55,6 +55,19 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
     return {name: _view(mapped, start, name, entry, path) for name, entry in header.items()}
 
 
+def forget_pages(array: NDArray[Any]) -> None:
+    """Give the pages of a mapped array's file back; they are read again when touched. Arrays in memory stay.
+
+    A process that walks through a large file once would otherwise count all of it as its own memory.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    base = base.obj if isinstance(base, memoryview) else base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
 def _read_header(head: bytes, size: int, path: Path) -> tuple[dict[str, _TensorHeader], int]:
     length = int.from_bytes(head[:_LENGTH_BYTES], "little")
     start = _LENGTH_BYTES + length

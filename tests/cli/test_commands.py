@@ -83,6 +83,9 @@ NOT_RUN = {
     "import lightgcn": "tests/data_sources runs the importers",
     "demo": "tests/local_mode runs it",
     "opensearch start": "needs a server; tests/local_mode starts one",
+    **dict.fromkeys(
+        [name for name in commands() if name.startswith("index ")], "needs a server; tests/cli/test_index.py runs it"
+    ),
 }
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
 
 from contracts.errors import IndexLoadFailed, IndexUnavailable, VerificationFailed
-from contracts.fitted import FittedModel, to_bundle
+from contracts.fitted import FittedModel
 from contracts.ids import IdTable
 from index_loader.documents import CHUNK_BYTES, CHUNK_DOCUMENTS, Chunk, Documents
 from index_loader.finalise import finalise, is_final, most_segments
@@ -22,43 +19,10 @@ from index_loader.prepare import check_vectors, prepare
 from index_loader.publish import Loaded, publish
 from lambda_user_tower.edge import Edge
 from lambda_user_tower.settings import LambdaSettings
-from stores.releases import LocalReleases, TrainingFacts, write_bundle
-from stores.search_engine import connect
+from stores.releases import LocalReleases
+from tests.index_loader.worlds import loaded, seal
 from tests.lambda_user_tower.conftest import body_of, http, post
 from tests.toy_world import toy_model
-
-
-def seal(store: LocalReleases, model: FittedModel) -> str:
-    folder = store.home / uuid4().hex
-    facts = TrainingFacts(n_items=len(model.items), dim=model.items.two_tower.shape[1], watermark=model.watermark)
-    write_bundle(folder, to_bundle(model), facts)
-    return store.seal(folder).id
-
-
-@pytest.fixture(scope="module")
-def client(opensearch_url: str) -> Any:
-    return connect(opensearch_url, compress=True)
-
-
-@pytest.fixture
-def store(tmp_path: Path, client: Any) -> Iterator[LocalReleases]:
-    releases = LocalReleases(tmp_path)
-    yield releases
-    for release in releases.ids():
-        client.indices.delete(index=f"items-{release.lower()}-*")
-
-
-@pytest.fixture
-def release(store: LocalReleases) -> str:
-    return seal(store, toy_model())
-
-
-def loaded(store: LocalReleases, client: Any, release: str, parts: int = 3) -> str:
-    name = prepare(store, client, release)
-    for part in range(parts):
-        load(store, client, release, name, part=part, parts=parts)
-    finalise(client, name)
-    return name
 
 
 def test_a_release_is_loaded_published_and_serves(

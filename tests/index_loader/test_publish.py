@@ -92,7 +92,7 @@ def test_an_index_that_misses_the_probes_is_refused() -> None:
     model = toy_model()
     shuffled = np.random.default_rng(0).permutation(model.items.two_tower)
     with pytest.raises(VerificationFailed):
-        verify(ExactIndex({"two_tower": shuffled}), model)
+        verify(ExactIndex({"two_tower": shuffled, "als": model.items.als}), model)
     assert verify(open_model(model).index, model)["worst"] == 1.0
 
 
