@@ -29,7 +29,7 @@ from index_loader.run import run
 from index_loader.sweep import sweep
 from local_mode.opensearch import server
 from stores.releases import LocalReleases, TrainingFacts, write_bundle
-from stores.search_engine import connect
+from stores.search_engine import connect, loader_client
 from tests.toy_world import toy_model
 
 RECOVER_EVERY = 4
@@ -113,7 +113,7 @@ def _load(url: str, home: Path, release: str) -> None:
     try:
         store = LocalReleases(home)
         current = store.current()
-        loaded = run(store, connect(url, timeout_seconds=60, compress=True), release)
+        loaded = run(store, loader_client(url), release)
         publish(store, release, None, current.etag if current else None, loaded=loaded)
         status = 0
     except TandemError as error:

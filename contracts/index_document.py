@@ -19,6 +19,12 @@ DOCUMENT_VERSION: Final = 1
 INDEX_PREFIX: Final = "items-"
 MAX_ID_BYTES: Final = 512
 """The most that OpenSearch takes as a document id."""
+MAX_TERM_BYTES: Final = 32_766
+"""The most that Lucene takes as a term."""
+
+UNMERGED: Final = 100
+"""Segments that loading may leave: every merge on the way inserts its vectors into a graph again, and the last one, of
+finalising, does so anyway. A million documents make about forty; loading to final took a fifth less."""
 
 _TYPES: Final = {
     FeatureKind.CATEGORICAL: "keyword",
@@ -96,6 +102,7 @@ def index_body(manifest: Manifest, fields: list[IndexField], settings: IndexSett
                 "number_of_replicas": 0,
                 "refresh_interval": "-1",
                 "translog": {"durability": "async", "flush_threshold_size": "1gb"},
+                "merge.policy": {"segments_per_tier": UNMERGED, "max_merge_at_once": UNMERGED},
             }
         },
         "mappings": {

@@ -10,19 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from contracts.errors import ServerUnavailable
 from contracts.fitted import HEAD_ITEMS
 from lambda_user_tower.settings import LambdaSettings
 from local_mode.opensearch import server
-from stores.search_engine import connect
+from stores.search_engine import loader_client
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
-
-LOADER_SECONDS: Final = 120.0
-"""A bulk request of a thousand documents, on a machine that merges beside it."""
 
 
 class Index(StrEnum):
@@ -41,7 +38,7 @@ def engine_client(home: Path) -> OpenSearch:
             f"{home}: no search engine runs for this folder.",
             fix="`tandem opensearch start`, or set OPENSEARCH_URL to one that runs.",
         )
-    return connect(url, timeout_seconds=LOADER_SECONDS, compress=True)
+    return loader_client(url)
 
 
 def engine_url(home: Path) -> str | None:

@@ -7,15 +7,37 @@ index loader call it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from contracts.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
-AWS_SERVICE = "es"
+AWS_SERVICE: Final = "es"
 """The signature's name of managed OpenSearch domains."""
+
+LOADER_SECONDS: Final = 120.0
+"""A bulk request of a thousand documents, on a machine that merges beside it."""
+
+
+def loader_client(url: str, *, region: str | None = None) -> OpenSearch:
+    """A client for bulk work: patient, and gzip only where bodies cross a network.
+
+    On the loopback gzip took nine tenths of the loader's CPU and 40 % of the time of a load; over a network it makes a
+    body of a thousand documents half as long.
+    """
+    return connect(url, region=region, timeout_seconds=LOADER_SECONDS, compress=not _on_this_machine(url))
+
+
+def _on_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def connect(
