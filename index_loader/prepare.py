@@ -6,14 +6,17 @@ Everything that would make a load fail late, or worse, succeed wrongly, is looke
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from contracts.errors import IndexLoadFailed
+from contracts.feature_encoder import FeatureEncoder
 from contracts.fitted import FittedModel
-from contracts.index_document import MAX_ID_BYTES, IndexSettings, index_body, index_fields, index_name
-from contracts.release import MODELS
+from contracts.ids import IdTable
+from contracts.index_document import MAX_ID_BYTES, MAX_TERM_BYTES, IndexSettings, index_body, index_fields, index_name
+from contracts.release import MODELS, Manifest
 from stores.releases import LocalReleases
 from stores.tensor_files import forget_pages
 
@@ -32,6 +35,9 @@ def prepare(store: LocalReleases, client: OpenSearch, release: str, settings: In
     from opensearchpy.exceptions import RequestError
 
     manifest, model = store.manifest(release), store.open(release)
+    check_sizes(model, manifest)
+    check_ids(model.items.ids)
+    check_terms(model.item_encoder)
     check_vectors(model)
     body = index_body(manifest, index_fields(model.item_encoder), settings or IndexSettings())
     run = 1
@@ -47,17 +53,53 @@ def prepare(store: LocalReleases, client: OpenSearch, release: str, settings: In
             return name
 
 
-def check_vectors(model: FittedModel) -> None:
-    """Raise IndexLoadFailed, naming model, row and id, where an item cannot be indexed."""
+def check_sizes(model: FittedModel, manifest: Manifest) -> None:
+    """Raise IndexLoadFailed where arrays are not of the size that the manifest, and so the mapping, says."""
     if not len(model.items):
         raise IndexLoadFailed("the release has no items.", fix="Train on data with items.")
-    lengths = np.diff(model.items.ids.offsets)
+    for name in MODELS:
+        shape, expected = getattr(model.items, name).shape, (manifest.n_items, manifest.dim)
+        if shape != expected:
+            raise IndexLoadFailed(
+                f"the {name} vectors are {list(shape)}, the manifest of {manifest.id} says {list(expected)}.",
+                fix="Train again; both models must have the dimensions of the manifest.",
+            )
+
+
+def check_ids(ids: IdTable) -> None:
+    """Raise IndexLoadFailed, naming the row, for an id that is too long, out of order or there twice."""
+    lengths = np.diff(ids.offsets)
     if lengths.max() > MAX_ID_BYTES:
         row = int(lengths.argmax())
         raise IndexLoadFailed(
             f"the id of row {row} has {lengths[row]} bytes; an index takes {MAX_ID_BYTES}.",
             fix="Give the item a shorter id.",
         )
+    for first in range(0, len(ids), _BLOCK):
+        block = [ids[row] for row in range(first, min(first + _BLOCK + 1, len(ids)))]
+        if any(map(bytes.__ge__, block[:-1], block[1:])):
+            row = next(row for row, (one, two) in enumerate(pairwise(block), first + 1) if one >= two)
+            raise IndexLoadFailed(
+                f"the id {ids.text(row)!r} of row {row} repeats the one before it, or sorts before it.",
+                fix="Train again; the release was not written by a training of this version.",
+            )
+
+
+def check_terms(encoder: FeatureEncoder) -> None:
+    """Raise IndexLoadFailed, naming the feature, for a value that is too long to be filtered by."""
+    keywords = {field.name for field in index_fields(encoder) if field.type == "keyword"}
+    for vocabulary in encoder.fields:
+        longest = max(vocabulary.terms, key=len, default="") if vocabulary.name in keywords else ""
+        if (size := len(longest.encode())) > MAX_TERM_BYTES:
+            raise IndexLoadFailed(
+                f"a value of {vocabulary.name!r} has {size} bytes ({longest[:40]!r}…); an index takes "
+                f"{MAX_TERM_BYTES}.",
+                fix="Shorten the value, or make the feature a text.",
+            )
+
+
+def check_vectors(model: FittedModel) -> None:
+    """Raise IndexLoadFailed, naming model, row and id, where a vector cannot be searched."""
     for name in MODELS:
         vectors = getattr(model.items, name)
         for first, block in _blocks(vectors):

@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+import index_loader.prepare
 from contracts.errors import IndexLoadFailed, IndexUnavailable, VerificationFailed
+from contracts.feature_encoder import FeatureEncoder, FieldVocabulary
 from contracts.fitted import FittedModel
 from contracts.ids import IdTable
+from contracts.release import Manifest
+from contracts.schema import FeatureKind
 from index_loader.documents import CHUNK_BYTES, CHUNK_DOCUMENTS, Chunk, Documents
 from index_loader.finalise import finalise, is_final, most_segments
 from index_loader.load import load, send
-from index_loader.prepare import check_vectors, prepare
+from index_loader.prepare import check_ids, check_sizes, check_terms, check_vectors, prepare
 from index_loader.publish import Loaded, publish
+from index_loader.run import newest_index
 from lambda_user_tower.edge import Edge
 from lambda_user_tower.settings import LambdaSettings
 from stores.releases import LocalReleases
@@ -109,11 +114,59 @@ def test_a_vector_that_cannot_be_searched_is_named_before_anything_exists(name: 
         check_vectors(vectors_with(toy_model(), name, 42, value))
 
 
-def test_an_id_that_no_index_takes_is_named() -> None:
+def id_table(ids: list[str]) -> IdTable:
+    """As a file may hold it: nobody has looked at its order."""
+    encoded = [text.encode() for text in ids]
+    offsets = np.cumsum([0, *map(len, encoded)])
+    return IdTable(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+
+
+NAMES = [f"i{row:06d}" for row in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([*NAMES[:199], "j" * 513], "row 199 has 513 bytes"),
+        ([*NAMES[:120], NAMES[119], *NAMES[121:]], "'i000119' of row 120 repeats"),
+        ([*NAMES[:50], NAMES[51], NAMES[50], *NAMES[52:]], "'i000050' of row 51 "),
+    ],
+)
+@pytest.mark.parametrize("block", [7, 50, 120, 65_536])
+def test_an_id_that_no_index_takes_is_named(
+    ids: list[str], said: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_loader.prepare, "_BLOCK", block)
+    check_ids(id_table(NAMES))
+    with pytest.raises(IndexLoadFailed, match=said):
+        check_ids(id_table(ids))
+
+
+def test_arrays_of_another_size_than_the_manifests_are_named() -> None:
     model = toy_model()
-    ids = IdTable.from_strings([*(f"i{row:06d}" for row in range(199)), "j" * 513])
-    with pytest.raises(IndexLoadFailed, match="row 199 has 513 bytes"):
-        check_vectors(replace(model, items=replace(model.items, ids=ids)))
+    manifest = Manifest(format_version=1, id="r1", created_at="", files={}, digest="", n_items=200, dim=16, watermark=1)
+    check_sizes(model, manifest)
+    narrow = replace(model, items=replace(model.items, als=model.items.als[:, :8]))
+    with pytest.raises(IndexLoadFailed, match=r"the als vectors are \[200, 8\], the manifest of r1 says \[200, 16\]"):
+        check_sizes(narrow, manifest)
+    without_one = replace(model, items=replace(model.items, two_tower=model.items.two_tower[1:]))
+    with pytest.raises(IndexLoadFailed, match=r"the two_tower vectors are \[199, 16\]"):
+        check_sizes(without_one, manifest)
+    with pytest.raises(IndexLoadFailed, match="has no items"):
+        check_sizes(replace(model, items=replace(model.items, ids=id_table([]))), manifest)
+
+
+def test_a_value_that_no_index_takes_is_named() -> None:
+    encoder = FeatureEncoder([FieldVocabulary("genre", FeatureKind.CATEGORICAL, terms=["art", "é" * 16_384])])
+    with pytest.raises(IndexLoadFailed, match="'genre' has 32768 bytes"):
+        check_terms(encoder)
+
+
+def test_what_is_refused_leaves_no_index(store: LocalReleases, client: Any) -> None:
+    release = seal(store, vectors_with(toy_model(), "two_tower", 3, np.nan))
+    with pytest.raises(IndexLoadFailed, match="row 3"):
+        prepare(store, client, release)
+    assert newest_index(store, client, release) is None
 
 
 def test_chunks_are_bounded_and_miss_nothing() -> None:
