@@ -8,7 +8,7 @@ write and open bundles without knowing what is in them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.coarse import CoarseVectors, coarse
 from contracts.errors import ReleaseCorrupt
 from contracts.feature_encoder import Bag, FeatureEncoder
 from contracts.golden import GoldenCase
@@ -38,8 +39,8 @@ HEAD_ITEMS: Final = 50_000
 class ItemArrays:
     """Everything known of the items, row by row in the byte order of their ids. n items, d dimensions.
 
-    A process that searches an engine holds the vectors of the head alone (decision 7): there `two_tower` and `als` are
-    [m, d], and `places` says where the vector of a row is.
+    A process that searches an engine holds the exact vectors of the head alone (decision 7): there `two_tower` and
+    `als` are [m, d], and `vectors` reads those of other items in eight bits.
     """
 
     ids: IdTable
@@ -65,28 +66,34 @@ class ItemArrays:
     """n bags of slots of the item encoder."""
     numbers: NDArray[np.float64]
     """[n, n_numeric] raw numeric and timestamp features in encoder field order (NaN = missing), for range filters."""
+    coarse: Mapping[str, CoarseVectors] = field(default_factory=dict)
+    """Model name → the vectors of all items in eight bits, where the exact ones are not held."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
     def head_only(self) -> bool:
-        """Whether the vectors of the other items are not here."""
+        """Whether the exact vectors of the other items are not here."""
         return len(self.two_tower) < len(self.ids)
 
-    def places(self, rows: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Where the vectors of some rows are in `two_tower` and `als`; -1 where they are not held, or the row is -1."""
+    def vectors(self, model_name: str, rows: NDArray[np.integer]) -> Floats:
+        """The vectors [r, d] of a model for some rows (none is -1): exact where they are held, else in eight bits."""
+        held: Floats = getattr(self, model_name)
         if not self.head_only:
-            return rows
+            exact: Floats = held[rows]
+            return exact
         near = np.minimum(np.searchsorted(self.head, rows), len(self.head) - 1)
-        return np.where(self.head[near] == rows, near, -1)
+        vectors = self.coarse[model_name].read(rows)
+        in_head = self.head[near] == rows
+        vectors[in_head] = held[near[in_head]]
+        return vectors
 
     def directions(self, rows: NDArray[np.integer]) -> Floats:
-        """Two-tower vectors [r, d] of some rows at length 1; zeros where the vector is not held, or has no length."""
-        places = self.places(rows)
-        vectors = self.two_tower[places]
+        """Two-tower vectors [r, d] of some rows at length 1; zeros for row -1, or where the vector has no length."""
+        vectors = self.vectors("two_tower", rows)
         lengths = np.sqrt(np.vecdot(vectors, vectors))
-        scale = np.where(places >= 0, 1 / np.maximum(lengths, SHORTEST), 0).astype(np.float32)
+        scale = np.where(rows >= 0, 1 / np.maximum(lengths, SHORTEST), 0).astype(np.float32)
         unit: Floats = vectors * scale[:, None]
         return unit
 
@@ -238,6 +245,8 @@ VECTORS_PART: Final = "vectors"
 """File stem of the vectors of all items: what a process that searches an engine does not open."""
 HEAD_PART: Final = "head"
 """File stem of the head's rows and vectors, in a release that has one."""
+COARSE_PART: Final = "coarse"
+"""File stem of all vectors in eight bits, beside a head."""
 
 _VECTORS: Final = ("two_tower", "als")
 _TENSORS: Final = {
@@ -260,6 +269,9 @@ def to_bundle(model: FittedModel) -> Bundle:
     tensors[VECTORS_PART] = {name: getattr(items, name) for name in _VECTORS}
     if len(items.head):
         tensors[HEAD_PART] = {"rows": items.head} | {name: getattr(items, name)[items.head] for name in _VECTORS}
+        eight_bits = {name: coarse(getattr(items, name)) for name in _VECTORS}
+        tensors[COARSE_PART] = {name: vectors.codes for name, vectors in eight_bits.items()}
+        tensors[COARSE_PART] |= {f"{name}_scales": vectors.scales for name, vectors in eight_bits.items()}
     tensors["items"] |= {
         "id_blob": model.items.ids.blob,
         "id_offsets": model.items.ids.offsets,
@@ -288,7 +300,7 @@ def to_bundle(model: FittedModel) -> Bundle:
 
 
 def from_bundle(bundle: Bundle) -> FittedModel:
-    """Read a model back; without `vectors` only those of its head are there.
+    """Read a model back; without `vectors` those of its head are there, and the others in eight bits.
 
     Raises ReleaseCorrupt for a missing array or document, a wrong shape or type.
     """
@@ -300,6 +312,7 @@ def from_bundle(bundle: Bundle) -> FittedModel:
         parts = {part: {name: bundle.tensors[part][name] for name in names} for part, names in _TENSORS.items()}
         items, head = bundle.tensors["items"], bundle.tensors.get(HEAD_PART, {"rows": np.empty(0, np.int32)})
         vectors = bundle.tensors.get(VECTORS_PART, head)
+        beyond = {} if VECTORS_PART in bundle.tensors else _coarse_vectors(bundle.tensors[COARSE_PART])
         parts["items"] |= {"head": head["rows"]} | {name: vectors[name] for name in _VECTORS}
         bag = Bag(items["feature_slots"], items["feature_weights"], items["feature_offsets"])
         ids = IdTable(items["id_blob"], items["id_offsets"])
@@ -313,7 +326,7 @@ def from_bundle(bundle: Bundle) -> FittedModel:
         words.item_encoder,
         words.categories,
         words.titles,
-        ItemArrays(ids=ids, features=bag, **parts["items"]),
+        ItemArrays(ids=ids, features=bag, coarse=beyond, **parts["items"]),
         TowerArrays(cold_norm=words.cold_norm, **parts["tower"]),
         AlsArrays(alpha=words.alpha, regularisation=words.regularisation, **parts["als"]),
         RankedLists(words.popularity_keys, **parts["popularity"]),
@@ -324,6 +337,10 @@ def from_bundle(bundle: Bundle) -> FittedModel:
     )
     check_shapes(model)
     return model
+
+
+def _coarse_vectors(tensors: Mapping[str, NDArray[Any]]) -> dict[str, CoarseVectors]:
+    return {name: CoarseVectors(tensors[name], tensors[f"{name}_scales"]) for name in _VECTORS}
 
 
 def _as_version_2(bundle: Bundle) -> Bundle:
@@ -373,6 +390,9 @@ def check_shapes(model: FittedModel) -> None:
         "probes.als_rows": (probes.als_rows, (len(probes.als_queries), probes.als_rows.shape[-1])),
         "probes.bucket_rows": (probes.bucket_rows, (len(probes.buckets), *probes.bucket_rows.shape[1:])),
     }
+    for name, vectors in items.coarse.items():
+        expected[f"coarse.{name}"] = (vectors.codes, (n, getattr(items, name).shape[1]))
+        expected[f"coarse.{name}_scales"] = (vectors.scales, (n,))
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise ReleaseCorrupt(f"{name} has the shape {list(array.shape)}, expected {list(shape)}.")

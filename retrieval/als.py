@@ -21,14 +21,13 @@ BLOCK_FLOATS: Final = 4_000_000
 """float64 numbers that a block of users may occupy (32 MB): padded histories and one matrix per user."""
 
 
-def fold_in(als: AlsArrays, factors: Floats, rows: NDArray[np.integer], weights: NDArray[np.floating]) -> Floats:
-    """Factor [d] of one user. `factors` [n, d] of the items, `rows`, `weights` [events] (-1 is skipped).
+def fold_in(als: AlsArrays, factors: Floats, weights: NDArray[np.floating]) -> Floats:
+    """Factor [d] of one user. `factors` [events, d] of the items of the history, `weights` [events].
 
     An empty history folds to zeros. The same numbers as `fold_in_many`, without its padding.
     """
-    known = rows >= 0
-    vectors = factors[rows[known]].astype(np.float64)
-    confidence = als.alpha * weights[known].astype(np.float64)
+    vectors = factors.astype(np.float64)
+    confidence = als.alpha * weights.astype(np.float64)
     matrix = _base(als) + (vectors.T * confidence) @ vectors
     return np.linalg.solve(matrix, (1 + confidence) @ vectors).astype(np.float32)
 

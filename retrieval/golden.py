@@ -30,8 +30,8 @@ def golden_factor(model: FittedModel, rows: Sequence[int], weights: Sequence[flo
     """The ALS factor that serving folds a history into [d], empty for an empty history."""
     if not rows:
         return np.empty(0, np.float32)
-    places = model.items.places(np.array(rows, np.int32))
-    return fold_in(model.als, model.items.als, places, np.array(weights, np.float32))
+    factors = model.items.vectors("als", np.array(rows, np.int32))
+    return fold_in(model.als, factors, np.array(weights, np.float32))
 
 
 def replay_golden(model: FittedModel) -> None:

@@ -6,7 +6,6 @@ Lambda at cold start and at a swap, evaluation and the batch job for arrays they
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,11 +52,6 @@ class OpenModel:
     @property
     def items(self) -> ItemArrays:
         return self.fitted.items
-
-    @property
-    def vectors(self) -> Mapping[str, Floats]:
-        """Model name → item vectors [n, d], of the head alone [m, d] where only it is held."""
-        return self.index.vectors
 
     def is_cold(self, row: int) -> bool:
         return bool(self.items.events[row] < self.cold_item_events)

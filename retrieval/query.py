@@ -56,7 +56,7 @@ def query_vector(model: OpenModel, visitor: Visitor, model_name: str) -> Floats:
     """The visitor as a query [d] of `two_tower` or `als`."""
     fitted = model.fitted
     if model_name == "als":
-        return fold_in(fitted.als, fitted.items.als, fitted.items.places(visitor.rows), visitor.weights)
+        return fold_in(fitted.als, fitted.items.vectors("als", visitor.rows), visitor.weights)
     features = fitted.user_encoder.encode_one(visitor.features) if visitor.features else None
     return encode_user(fitted.tower, fitted.items, visitor.rows, visitor.weights, features)
 
@@ -109,11 +109,8 @@ def _cold_near_history(ask: Ask, model_name: str, query: Floats, found: Rows) ->
     if ask.deadline.expired:
         ask.degraded.append(Degraded.NEIGHBOURS_SKIPPED)
         return Found.nothing()
-    places = ask.model.items.places(recent)
-    if ask.model.items.head_only:
-        recent, places = recent[places >= 0], places[places >= 0]
     rows = cold.rows[recent].ravel()
-    own_scores = ask.model.vectors[model_name][places] @ query
+    own_scores = ask.model.items.vectors(model_name, recent) @ query
     scores = (cold.similarities[recent] * own_scores[:, None]).ravel()
     usable = ask.eligible.of(rows) & (scores > 0)  # a place without an item has the similarity 0
     best: dict[int, float] = {}

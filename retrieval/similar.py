@@ -1,8 +1,7 @@
 """Items like an item: the direction of its two-tower vector, blended with TF-IDF over attributes and text.
 
 Both are cosines, so they share a scale as they are. An item that nobody has touched has a vector that training only
-guessed from its attributes; there TF-IDF speaks alone and the vector only fills up. Where the vectors of the head alone
-are held, an item beyond it takes the direction of the items that it resembles. The endpoint `similar` calls it.
+guessed from its attributes; there TF-IDF speaks alone and the vector only fills up. The endpoint `similar` calls it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 from contracts.candidates import Candidates, Degraded, Source
 from contracts.deadline import Deadline
 from contracts.errors import IndexUnavailable
-from contracts.fitted import SHORTEST, Floats, Rows
+from contracts.fitted import Floats, Rows
 from contracts.slate import Route
 from retrieval.found import Found
 from retrieval.opened import OpenModel
@@ -45,7 +44,7 @@ def similar_items(
     TF-IDF.
     """
     eligible = model.servable.for_request(np.array([row], np.int32), None, now_seconds)
-    direction = _direction(model, row)
+    direction = model.items.directions(np.array([row]))[0]
     near, degraded = _near(model, index or model.index, direction, k * OVER_FETCH, deadline or Deadline.never())
     alike, similarities = _alike_by_content(model, row)
     rows = np.unique(np.concatenate([near, alike]))
@@ -81,14 +80,3 @@ def _alike_by_content(model: OpenModel, row: int) -> tuple[Rows, Floats]:
         similarities.append(cold.similarities[row])
     together, cosines = np.concatenate(rows), np.concatenate(similarities)
     return together[together >= 0], cosines[together >= 0]
-
-
-def _direction(model: OpenModel, row: int) -> Floats:
-    """The direction [d] of an item; beyond the head the mean of its neighbours by content, zeros without any."""
-    own: Floats = model.items.directions(np.array([row]))[0]
-    if own.any():
-        return own
-    alike, similarities = _alike_by_content(model, row)
-    mean: Floats = similarities @ model.items.directions(alike)
-    mean /= np.maximum(np.sqrt(mean @ mean), SHORTEST)
-    return mean

@@ -37,17 +37,16 @@ def encode_user(
 ) -> Floats:
     """Query vector [d] of one user.
 
-    `rows` [events] oldest first (-1, and an item whose vector is not held, is skipped and takes no position),
-    `weights` [events] of the event types, `features` slots and weights of the user encoder.
+    `rows` [events] oldest first (-1 is skipped and takes no position), `weights` [events] of the event types,
+    `features` slots and weights of the user encoder.
     """
-    places = items.places(rows)
-    known = places >= 0
+    known = rows >= 0
     if not known.all():
-        rows, places, weights = rows[known], places[known], weights[known]
+        rows, weights = rows[known], weights[known]
     newest = len(tower.positions)
-    rows, places, weights = rows[::-1][:newest], places[::-1][:newest], weights[::-1][:newest]
+    rows, weights = rows[::-1][:newest], weights[::-1][:newest]
     attention = weights * tower.positions[: len(rows)]
-    pooled = (attention * items.pool_weight[rows]) @ items.two_tower[places]
+    pooled = (attention * items.pool_weight[rows]) @ items.vectors("two_tower", rows)
     pooled /= np.sqrt(attention @ attention + POOL_EPSILON)
     if features is not None and len(features[0]):
         slots, slot_weights = features

@@ -32,7 +32,7 @@ from contracts.errors import (
     TandemError,
     naming_full_disk,
 )
-from contracts.fitted import HEAD_PART, VECTORS_PART, Bundle, FittedModel, from_bundle
+from contracts.fitted import COARSE_PART, HEAD_PART, VECTORS_PART, Bundle, FittedModel, from_bundle
 from contracts.release import (
     CURRENT_VERSION,
     MANIFEST_NAME,
@@ -47,6 +47,8 @@ from stores.tensor_files import map_tensors, write_tensors
 
 TENSOR_SUFFIX: Final = ".safetensors"
 VECTORS_FILE: Final = f"{VECTORS_PART}{TENSOR_SUFFIX}"
+_HEAD_FILES: Final = {f"{part}{TENSOR_SUFFIX}" for part in (HEAD_PART, COARSE_PART)}
+"""What stands in for the vectors."""
 TRAINING_FACTS: Final = "training.json"
 """What training says of itself (TrainingFacts), beside the bundle; sealing copies it into the manifest."""
 
@@ -150,12 +152,12 @@ class LocalReleases:
     def open(self, release: str, *, head_only: bool = False) -> FittedModel:
         """Verify every file of a release against its manifest and map it.
 
-        `head_only` leaves out the vectors of all items where the release has those of its head apart. Raises
-        ReleaseNotFound, ReleaseCorrupt (naming the file), ReleaseUnreadable.
+        `head_only` leaves out the exact vectors of all items where the release has those of its head, and all in eight
+        bits, apart. Raises ReleaseNotFound, ReleaseCorrupt (naming the file), ReleaseUnreadable.
         """
         manifest = self.manifest(release)
         folder = self._folder(release)
-        without = VECTORS_FILE if head_only and f"{HEAD_PART}{TENSOR_SUFFIX}" in manifest.files else ""
+        without = VECTORS_FILE if head_only and manifest.files.keys() >= _HEAD_FILES else ""
         _check_files(folder, manifest, without)
         return from_bundle(read_bundle(folder, without))
 

@@ -25,6 +25,7 @@ _DTYPES: Final = {
     "F64": np.float64,
     "I32": np.int32,
     "I64": np.int64,
+    "I8": np.int8,
     "U8": np.uint8,
     "BOOL": np.bool_,
 }

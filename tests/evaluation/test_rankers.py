@@ -118,7 +118,7 @@ def test_als_ranks_by_the_serving_fold_in(model, split) -> None:
     rows = als_ranker(model.als, model.items.als, split).rank(np.arange(N_USERS), 10)
     for user in (1, 2, 17):
         past = split.train.of(user)
-        factor = fold_in(model.als, model.items.als, split.train.items[past], split.train.weights[past])
+        factor = fold_in(model.als, model.items.als[split.train.items[past]], split.train.weights[past])
         assert rows[user].tolist() == best_unknown(model.items.als @ factor, split, user, 10)
     assert (rows[0] == -1).all(), "nobody can be folded in from nothing"
 

@@ -37,35 +37,40 @@ def without_vectors(model: FittedModel) -> FittedModel:
 
 
 PART = without_vectors(WHOLE)
+ROWS = np.array([3, 150, 8, 60, 59, 199])
+"""Half of them beyond the head."""
 
 
-def test_only_the_head_is_held_and_everything_else_is_known() -> None:
-    assert PART.items.two_tower.shape == (HEAD, 16)
+@pytest.mark.parametrize("name", ["two_tower", "als"])
+def test_vectors_are_exact_within_the_head_and_near_beyond_it(name: str) -> None:
+    assert getattr(PART.items, name).shape == (HEAD, 16)
     assert len(PART.items) == 200
     assert PART.items.head_only
     assert not WHOLE.items.head_only
-    rows = np.array([3, -1, HEAD - 1, HEAD, 199])
-    assert PART.items.places(rows).tolist() == [3, -1, HEAD - 1, -1, -1]
-    assert WHOLE.items.places(rows) is rows
-    np.testing.assert_array_equal(PART.items.directions(rows)[[0, 2]], WHOLE.items.directions(rows)[[0, 2]])
-    assert not PART.items.directions(rows)[[1, 3, 4]].any()
+    held, exact = PART.items.vectors(name, ROWS), WHOLE.items.vectors(name, ROWS)
+    np.testing.assert_array_equal(held[ROWS < HEAD], exact[ROWS < HEAD])
+    beyond = ROWS >= HEAD
+    difference = np.abs(held[beyond] - exact[beyond]).max(axis=1)
+    assert (difference > 0).all(), "it would not be eight bits"
+    assert (difference <= np.abs(exact[beyond]).max(axis=1) / 254 * 1.001).all()
+
+
+def test_a_direction_of_no_item_is_zero() -> None:
+    for model in (PART, WHOLE):
+        directions = model.items.directions(np.array([3, -1, 150]))
+        np.testing.assert_allclose(np.linalg.norm(directions, axis=1), [1, 0, 1], rtol=1e-6)
 
 
 def test_golden_cases_replay_on_the_head_alone() -> None:
     replay_golden(PART)
 
 
-def test_a_history_is_pooled_without_what_lies_beyond() -> None:
-    rows, weights = np.array([3, 150, 8, 60]), np.array([1.0, 2.0, 0.5, 1.0], np.float32)
-    within = rows < HEAD
-    np.testing.assert_array_equal(
-        encode_user(PART.tower, PART.items, rows, weights),
-        encode_user(WHOLE.tower, WHOLE.items, rows[within], weights[within]),
-    )
-    np.testing.assert_array_equal(
-        fold_in(PART.als, PART.items.als, PART.items.places(rows), weights),
-        fold_in(WHOLE.als, WHOLE.items.als, rows[within], weights[within]),
-    )
+def test_a_history_beyond_the_head_gives_nearly_the_same_query() -> None:
+    weights = np.linspace(0.5, 2.0, len(ROWS), dtype=np.float32)
+    queries = [encode_user(model.tower, model.items, ROWS, weights) for model in (PART, WHOLE)]
+    assert queries[0] @ queries[1] > 0.9999
+    factors = [fold_in(model.als, model.items.vectors("als", ROWS), weights) for model in (PART, WHOLE)]
+    assert factors[0] @ factors[1] > 0.999 * np.linalg.norm(factors[0]) * np.linalg.norm(factors[1])
 
 
 class Away:
@@ -119,6 +124,14 @@ def test_a_store_opens_the_head_alone_and_leaves_the_vectors_unread(tmp_path: Pa
     release = store.seal(tmp_path / "run").id
     (tmp_path / "releases" / release / "vectors.safetensors").unlink()
     assert store.open(release, head_only=True).items.head_only
+
+
+def test_a_release_of_before_the_eight_bits_is_opened_whole(tmp_path: Path) -> None:
+    bundle = to_bundle(WHOLE)
+    older = Bundle({n: t for n, t in bundle.tensors.items() if n != "coarse"}, bundle.documents)
+    store = LocalReleases(tmp_path)
+    write_bundle(tmp_path / "run", older, TrainingFacts(n_items=200, dim=16, watermark=1))
+    assert not store.open(store.seal(tmp_path / "run").id, head_only=True).items.head_only
 
 
 def test_a_release_without_a_head_is_opened_whole(tmp_path: Path) -> None:

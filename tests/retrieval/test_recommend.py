@@ -91,9 +91,9 @@ def test_a_warm_user_gets_the_models_own_ranking(name):
     query = (
         encode_user(OPEN.fitted.tower, OPEN.items, rows, weights)
         if name == "two_tower"
-        else fold_in(OPEN.fitted.als, OPEN.items.als, rows, weights)
+        else fold_in(OPEN.fitted.als, OPEN.items.als[rows], weights)
     )
-    scores = OPEN.vectors[name] @ query
+    scores = getattr(OPEN.items, name) @ query
     scores[rows] = -np.inf
     assert candidates.rows.tolist() == np.argsort(-scores, kind="stable")[:100].tolist()
     np.testing.assert_allclose(candidates.scores, scores[candidates.rows], rtol=1e-5)

@@ -33,7 +33,7 @@ def test_queries_are_those_of_serving_and_answers_those_of_a_full_sort() -> None
         span = slice(OFFSETS[user], OFFSETS[user + 1])
         query = encode_user(MODEL.tower, MODEL.items, ROWS[span], WEIGHTS[span])
         np.testing.assert_allclose(PROBES.queries[user], query, atol=1e-6)
-        folded = fold_in(MODEL.als, MODEL.items.als, ROWS[span], WEIGHTS[span])
+        folded = fold_in(MODEL.als, MODEL.items.als[ROWS[span]], WEIGHTS[span])
         np.testing.assert_allclose(PROBES.als_queries[user], folded, atol=1e-6)
         assert PROBES.rows[user].tolist() == best(MODEL.items.two_tower @ PROBES.queries[user], 100)
         assert PROBES.als_rows[user].tolist() == best(MODEL.items.als @ PROBES.als_queries[user], 100)
