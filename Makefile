@@ -35,9 +35,9 @@ bench-quality: ## the quality table from real files (DATA=../shared/data)
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.quality --data $(or $(DATA),../shared/data) $(ARGS)
 
-bench-million: ## a million items: train, load, verify, query (an hour; WORK=folder keeps what was made)
+bench-million: ## a million items: train, load, verify, query (half an hour; WORK=folder keeps what was made)
 	@scripts/setup.sh local test
-	@$(BIN)/python -m benchmarks.million --work $(or $(WORK),.bench/million) $(ARGS)
+	@$(BIN)/python -m benchmarks.index --items 1000000 --users 100000 --work $(or $(WORK),.bench/million) $(ARGS)
 
 soak: ## hundreds of kills of train, export, load and publish; thousands of requests to a failing engine
 	@scripts/setup.sh local test

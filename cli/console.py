@@ -76,7 +76,7 @@ def progress_bar(json_lines: bool = False) -> Iterator[ProgressCallback]:
         task = bar.add_task("", total=None)
 
         def advance(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
+            bar.update(task, completed=done, total=total or None, description=text)  # 0: nobody knows
 
         yield advance
 

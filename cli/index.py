@@ -137,7 +137,8 @@ def _draw(name: str, report: dict[str, Any]) -> None:
     rows = [[model, "1", *_cells(figures)] for model, figures in report["models"].items()]
     rows += [[bucket, f"{figures['share']:.3f}", *_cells(figures)] for bucket, figures in report["filters"].items()]
     columns = ["probed", "share", "recall@k", "worst", "p50 ms", "p99 ms"]
-    out.print(table(f"{name}, ef_search {report['ef_search']}", columns, rows))
+    looked_at = ", ".join(f"{model} {ef_search}" for model, ef_search in report["ef_search"].items())
+    out.print(table(f"{name}, ef_search: {looked_at}", columns, rows))
     say(f"{report['count']} documents, all ids as in the release, {report['documents_compared']} compared whole.")
 
 

@@ -188,9 +188,9 @@ class ProbeArrays:
     rows: Rows
     """[p, k]"""
     als_queries: Floats
-    """[p, d] the same users folded into ALS."""
+    """[a, d] those of the same users who have a history, folded into ALS."""
     als_rows: Rows
-    """[p, k]"""
+    """[a, k]"""
     buckets: list[ProbeBucket]
     """b filters: large categories, and a range of every selectivity."""
     bucket_rows: Rows

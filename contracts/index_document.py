@@ -2,14 +2,16 @@
 
 One document an item: `row` (the item's row in the release), `item_id`, one vector per model, and every item feature
 that can be filtered, under a field name of ours (`f0`, `f1`, …), so that no name or value of a data set is ever read as
-syntax. The loader writes it, `stores/vector_index.py` queries it. It does not talk to an engine.
+syntax. The loader writes it, `stores/search_index.py` queries it. It does not talk to an engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
+
+import msgspec
 
 from contracts.feature_encoder import FeatureEncoder
 from contracts.release import MODELS, Manifest
@@ -22,9 +24,11 @@ MAX_ID_BYTES: Final = 512
 MAX_TERM_BYTES: Final = 32_766
 """The most that Lucene takes as a term."""
 
-UNMERGED: Final = 100
-"""Segments that loading may leave: every merge on the way inserts its vectors into a graph again, and the last one, of
-finalising, does so anyway. A million documents make about forty; loading to final took a fifth less."""
+SEGMENT_ITEMS: Final = 50_000
+"""Documents of one segment, and so of one graph. In a graph of a million items that lie in tight groups a search does
+not get from one group to the next, whatever `ef_search`: recall@100 was .85 to .87 in one segment (docs/index.md)."""
+NO_MERGES: Final = 1_000
+"""Segments that loading may leave: merging them on the way would only make the graphs that are not wanted."""
 
 _TYPES: Final = {
     FeatureKind.CATEGORICAL: "keyword",
@@ -35,13 +39,24 @@ _TYPES: Final = {
 
 
 @dataclass(frozen=True)
+class Graph:
+    """How the graph of one model is built; measured values, see docs/experiment_log.md."""
+
+    m: int = 32
+    """Links of a vector."""
+    ef_construction: int = 200
+    """Vectors looked at to find them."""
+
+
+@dataclass(frozen=True)
 class IndexSettings:
-    """How the graph is built; measured values, see docs/index.md."""
+    """How an index is built."""
 
     engine: str = "lucene"
     """Decision 13: what runs in the tests is what is deployed."""
-    m: int = 32
-    ef_construction: int = 200
+    two_tower: Graph = Graph()
+    als: Graph = Graph(m=64, ef_construction=400)
+    """Factors differ a hundredfold in length and queries lie far from all of them: the same graph finds less."""
     shards: int = 1
     """One holds five million items of 64 dimensions; more only add a merge of answers."""
     replicas: int = 0
@@ -64,35 +79,62 @@ def index_name(release: str, run: int) -> str:
     return f"{INDEX_PREFIX}{release.lower()}-r{run}"
 
 
+def segments_of(n_items: int) -> int:
+    """Into how many segments an index of n items is finalised."""
+    return max(1, -(-n_items // SEGMENT_ITEMS))
+
+
 def index_fields(encoder: FeatureEncoder) -> list[IndexField]:
     """The filterable features of the item encoder, in its order; text is for words, not for filters."""
     kinds = [(field.name, _TYPES[field.kind]) for field in encoder.fields if field.kind in _TYPES]
     return [IndexField(name, f"f{number}", kind) for number, (name, kind) in enumerate(kinds)]
 
 
-def index_meta(manifest: Manifest, fields: Iterable[IndexField]) -> dict[str, Any]:
+class IndexMeta(msgspec.Struct, frozen=True):
     """What an index says of itself (`_meta`): a serving process and the loader hold it against the release."""
-    return {
-        "tandem": DOCUMENT_VERSION,
-        "release": manifest.id,
-        "digest": manifest.digest,
-        "n_items": manifest.n_items,
-        "dim": manifest.dim,
-        "fields": {field.name: field.field for field in fields},
-    }
+
+    tandem: int
+    """DOCUMENT_VERSION."""
+    release: str
+    digest: str
+    n_items: int
+    dim: int
+    fields: dict[str, str]
+    """Filterable feature → field of the index; nothing else can be filtered by."""
+
+    def differs_from(self, manifest: Manifest) -> str:
+        """What does not fit a release, for people; empty where everything does."""
+        expected = {
+            "tandem": DOCUMENT_VERSION,
+            "release": manifest.id,
+            "digest": manifest.digest,
+            "n_items": manifest.n_items,
+            "dim": manifest.dim,
+        }
+        wrong = [f"{name} {getattr(self, name)!r}" for name, value in expected.items() if getattr(self, name) != value]
+        return ", ".join(wrong)
 
 
-def index_body(manifest: Manifest, fields: list[IndexField], settings: IndexSettings) -> dict[str, Any]:
+def index_meta(manifest: Manifest, fields: Iterable[IndexField]) -> IndexMeta:
+    """The `_meta` of an index of a release."""
+    names = {field.name: field.field for field in fields}
+    return IndexMeta(DOCUMENT_VERSION, manifest.id, manifest.digest, manifest.n_items, manifest.dim, names)
+
+
+def index_body(meta: IndexMeta, fields: list[IndexField], settings: IndexSettings) -> dict[str, Any]:
     """The body that creates an index, with the settings of loading: no refresh, no copies until it is complete."""
-    vector = {
-        "type": "knn_vector",
-        "dimension": manifest.dim,
-        "method": {
-            "name": "hnsw",
-            "engine": settings.engine,
-            "space_type": "innerproduct",
-            "parameters": {"m": settings.m, "ef_construction": settings.ef_construction},
-        },
+    vectors = {
+        model: {
+            "type": "knn_vector",
+            "dimension": meta.dim,
+            "method": {
+                "name": "hnsw",
+                "engine": settings.engine,
+                "space_type": "innerproduct",
+                "parameters": asdict(getattr(settings, model)),
+            },
+        }
+        for model in MODELS
     }
     return {
         "settings": {
@@ -102,16 +144,16 @@ def index_body(manifest: Manifest, fields: list[IndexField], settings: IndexSett
                 "number_of_replicas": 0,
                 "refresh_interval": "-1",
                 "translog": {"durability": "async", "flush_threshold_size": "1gb"},
-                "merge.policy": {"segments_per_tier": UNMERGED, "max_merge_at_once": UNMERGED},
+                "merge.policy": {"segments_per_tier": NO_MERGES, "max_merge_at_once": NO_MERGES},
             }
         },
         "mappings": {
             "dynamic": "strict",
-            "_meta": index_meta(manifest, fields),
+            "_meta": msgspec.to_builtins(meta),
             "properties": {
                 "row": {"type": "integer", "index": False},
                 "item_id": {"type": "keyword", "index": False},
-                **dict.fromkeys(MODELS, vector),
+                **vectors,
                 **{field.field: {"type": field.type} for field in fields},
             },
         },

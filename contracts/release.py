@@ -96,7 +96,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """None where an operator published by hand past the gate."""
     index: str | None = None
     """Physical index of a search engine; None: the release itself is searched."""
-    ef_search: int | None = None
+    ef_search: dict[str, int] | None = None
+    """Model, or `filtered` → what a search must look at, as verification found; None without an index."""
     verification: dict[str, Any] = {}
     previous: str | None = None
     created_at: str

@@ -68,7 +68,7 @@ class Documents:
         lines: list[bytes] = []
         size = 0
         for row, document in zip(range(first, last), self.read(first, last), strict=True):
-            line = b'{"index":{"_id":' + _encode(document["item_id"]) + b"}}\n" + _encode(document) + b"\n"
+            line = b'{"create":{"_id":' + _encode(document["item_id"]) + b"}}\n" + _encode(document) + b"\n"
             if lines and size + len(line) > CHUNK_BYTES:
                 yield Chunk(rows, lines)
                 rows, lines, size = [], [], 0

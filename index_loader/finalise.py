@@ -1,15 +1,18 @@
-"""The third step: from what was loaded to an index that no longer changes: one segment, write-blocked.
+"""The third step: from what was loaded to an index that no longer changes: few segments, no deletions, write-blocked.
 
-A force merge of a million vectors takes minutes and outlives any client's patience, so it runs as a task that is
-polled. One segment without deletions makes filters cheap and every copy answer alike.
+A segment is a graph of its own and is kept at a size that searches get through (`SEGMENT_ITEMS`); small ones are
+merged. Nothing is deleted while loading, so filters stay cheap and every copy answers alike. A merge takes minutes at
+a million vectors and outlives any client's patience, so it runs as a task that is polled.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from contracts.errors import IndexLoadFailed
+from contracts.index_document import segments_of
 from index_loader.load import Progress
 
 if TYPE_CHECKING:
@@ -18,12 +21,30 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 1.0
 GREEN_SECONDS: Final = 600
 """A copy of a million documents is half a gigabyte over the network."""
+LEEWAY: Final = 2
+"""Segments above the wanted number that are let pass, as a factor: merges stop at a size, not at a count."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What an index consists of."""
+
+    most: int
+    """Searchable segments of the shard that has most."""
+    documents: int
+    deleted: int
+    bytes: int
 
 
 def start_merge(client: OpenSearch, name: str) -> str:
-    """Make everything loaded visible and start merging it into one segment; returns the task to poll."""
+    """Make everything loaded visible and start merging its small segments; returns the task to poll."""
     client.indices.refresh(index=name)
-    task = client.indices.forcemerge(index=name, params={"max_num_segments": 1, "wait_for_completion": "false"})
+    state = segments(client, name)
+    wanted = segments_of(state.documents)
+    # else one bin takes all the small ones and becomes the large graph that is not wanted
+    size = f"{max(1, state.bytes // wanted)}b"
+    client.indices.put_settings(index=name, body={"index": {"merge.policy.max_merged_segment": size}})
+    task = client.indices.forcemerge(index=name, params={"max_num_segments": wanted, "wait_for_completion": "false"})
     return str(task["task"])
 
 
@@ -37,9 +58,9 @@ def merge_done(client: OpenSearch, task: str) -> bool:
 
 
 def finalise(client: OpenSearch, name: str, *, replicas: int = 0, progress: Progress | None = None) -> None:
-    """Refresh, merge to one segment, copy, and block writes. An index that is final already is left alone.
+    """Refresh, merge, copy, and block writes. An index that is final already is left alone.
 
-    Raises IndexLoadFailed where it does not end in one segment a shard.
+    Raises IndexLoadFailed where far too many segments are left, or somebody has deleted documents.
     """
     if is_final(client, name):
         return
@@ -50,8 +71,11 @@ def finalise(client: OpenSearch, name: str, *, replicas: int = 0, progress: Prog
             progress(int(time.monotonic() - begun), 0, f"merging {name}")
         time.sleep(POLL_SECONDS)
     client.indices.refresh(index=name)
-    if (segments := most_segments(client, name)) != 1:
-        raise IndexLoadFailed(f"{name}: {segments} segments are left after the merge.", fix="Finalise it again.")
+    state = segments(client, name)
+    if state.most > LEEWAY * segments_of(state.documents):
+        raise IndexLoadFailed(f"{name}: {state.most} segments are left after the merge.", fix="Finalise it again.")
+    if state.deleted:
+        raise IndexLoadFailed(f"{name}: {state.deleted} documents were deleted.", fix="Load into a new index.")
     settings = {"number_of_replicas": replicas, "refresh_interval": "1h", "translog.durability": "request"}
     client.indices.put_settings(index=name, body={"index": settings})
     if replicas:
@@ -66,8 +90,15 @@ def is_final(client: OpenSearch, name: str) -> bool:
     return bool(settings.get("index.blocks.write") == "true")
 
 
-def most_segments(client: OpenSearch, name: str) -> int:
-    """Searchable segments of the shard that has most."""
-    shards = client.indices.segments(index=name)["indices"][name]["shards"]
-    copies = [copy for copies in shards.values() for copy in copies]
-    return max((sum(s["search"] for s in copy["segments"].values()) for copy in copies), default=0)
+def segments(client: OpenSearch, name: str) -> Segments:
+    """What an index consists of now."""
+    copies = client.indices.segments(index=name)["indices"][name]["shards"].values()
+    primaries = [copy for shard in copies for copy in shard if copy["routing"]["primary"]]
+    shards = [[segment for segment in copy["segments"].values() if segment["search"]] for copy in primaries]
+    flat = [segment for shard in shards for segment in shard]
+    return Segments(
+        most=max(map(len, shards), default=0),
+        documents=sum(segment["num_docs"] for segment in flat),
+        deleted=sum(segment["deleted_docs"] for segment in flat),
+        bytes=sum(segment["size_in_bytes"] for segment in flat),
+    )

@@ -18,6 +18,8 @@ class OwnIndex:
     name: str
     release: str
     digest: str
+    version: int
+    """DOCUMENT_VERSION of the code that made it."""
     created: float
     """Unix seconds."""
     final: bool
@@ -33,5 +35,5 @@ def own_indexes(client: OpenSearch) -> list[OwnIndex]:
         if "tandem" in meta:
             created = int(settings["index.creation_date"]) / 1000
             final = settings.get("index.blocks.write") == "true"
-            found.append(OwnIndex(name, meta["release"], meta["digest"], created, final))
+            found.append(OwnIndex(name, meta["release"], meta["digest"], meta["tandem"], created, final))
     return sorted(found, key=lambda index: (index.created, index.name))

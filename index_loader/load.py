@@ -1,6 +1,7 @@
 """The second step: one numbered part of a release into its index, in parallel, with patience and an end to it.
 
-Documents are indexed under their item ids, so a part that is loaded twice, or after a crash, leaves the same index.
+Documents are created under their item ids, and what is there already stays, so a part that is loaded twice, or after a
+crash, leaves the same index and no deletions in it.
 Only as many chunks exist as are in flight: memory does not grow with the catalogue.
 """
 
@@ -10,7 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from contracts.errors import IndexLoadFailed
+from contracts.index_document import SEGMENT_ITEMS, IndexMeta
 from contracts.release import Manifest
 from index_loader.documents import Chunk, Documents
 from stores.releases import LocalReleases
@@ -22,6 +26,8 @@ Progress = Callable[[int, int, str], None]
 
 BUSY: Final = (429, 502, 503, 504)
 """Answers that mean "later"."""
+THERE_ALREADY: Final = 409
+"""A document of that id exists: of this very release, for the index is its own."""
 ATTEMPTS: Final = 8
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30.0
@@ -52,26 +58,30 @@ def load(
     check_owner(client, name, manifest)
     n = len(model.items)
     first, last = part * n // parts, (part + 1) * n // parts
-    done = 0
+    done = flushed = 0
     for loaded in _in_parallel(client, name, Documents(model).chunks(first, last), threads):
         done += loaded
+        if done - flushed >= SEGMENT_ITEMS * threads:  # the engine writes a segment for each request in flight
+            client.indices.refresh(index=name)
+            flushed = done
         if progress is not None:
             progress(done, last - first, f"loading {name}, part {part + 1} of {parts}")
     return done
 
 
-def check_owner(client: OpenSearch, name: str, manifest: Manifest) -> dict[str, Any]:
+def check_owner(client: OpenSearch, name: str, manifest: Manifest) -> IndexMeta:
     """The `_meta` of an index. Raises IndexLoadFailed where it is not there or not of the release."""
     from opensearchpy.exceptions import NotFoundError
 
     try:
-        meta: dict[str, Any] = client.indices.get_mapping(index=name)[name]["mappings"].get("_meta", {})
+        described = client.indices.get_mapping(index=name)[name]["mappings"]
+        meta = msgspec.convert(described["_meta"], IndexMeta)
     except NotFoundError as error:
         raise IndexLoadFailed(f"{name}: there is no such index.", fix="Prepare one first.") from error
-    if (meta.get("release"), meta.get("digest")) != (manifest.id, manifest.digest):
-        raise IndexLoadFailed(
-            f"{name}: it is of release {meta.get('release')}, not of {manifest.id}.", fix="Prepare an index of its own."
-        )
+    except (KeyError, msgspec.ValidationError) as error:
+        raise IndexLoadFailed(f"{name}: it is none of ours: {error}.", fix="Prepare an index of its own.") from error
+    if wrong := meta.differs_from(manifest):
+        raise IndexLoadFailed(f"{name}: it is not of {manifest.id}: {wrong}.", fix="Prepare an index of its own.")
     return meta
 
 
@@ -130,16 +140,16 @@ def _not_taken(client: OpenSearch, name: str, chunk: Chunk, places: list[int]) -
         raise IndexLoadFailed(f"{name}: the bulk request was refused: {error.status_code} {error.error}.") from error
     if not answer["errors"]:
         return []
-    results = [item["index"] for item in answer["items"]]
+    results = [item["create"] for item in answer["items"]]
     refused = [
         f"row {chunk.rows[place]}: {_reason(result['error'])}"
         for place, result in zip(places, results, strict=True)
-        if "error" in result and result["status"] not in BUSY
+        if "error" in result and result["status"] not in (*BUSY, THERE_ALREADY)
     ]
     if refused:
         shown = "; ".join(refused[:REASONS_SHOWN])
         raise IndexLoadFailed(f"{name}: {len(refused)} documents were refused: {shown}.")
-    return [place for place, result in zip(places, results, strict=True) if "error" in result]
+    return [place for place, result in zip(places, results, strict=True) if result["status"] in BUSY]
 
 
 def _reason(error: dict[str, Any]) -> str:

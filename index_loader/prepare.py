@@ -15,7 +15,15 @@ from contracts.errors import IndexLoadFailed
 from contracts.feature_encoder import FeatureEncoder
 from contracts.fitted import FittedModel
 from contracts.ids import IdTable
-from contracts.index_document import MAX_ID_BYTES, MAX_TERM_BYTES, IndexSettings, index_body, index_fields, index_name
+from contracts.index_document import (
+    MAX_ID_BYTES,
+    MAX_TERM_BYTES,
+    IndexSettings,
+    index_body,
+    index_fields,
+    index_meta,
+    index_name,
+)
 from contracts.release import MODELS, Manifest
 from stores.releases import LocalReleases
 from stores.tensor_files import forget_pages
@@ -38,8 +46,9 @@ def prepare(store: LocalReleases, client: OpenSearch, release: str, settings: In
     check_sizes(model, manifest)
     check_ids(model.items.ids)
     check_terms(model.item_encoder)
+    fields = index_fields(model.item_encoder)
     check_vectors(model)
-    body = index_body(manifest, index_fields(model.item_encoder), settings or IndexSettings())
+    body = index_body(index_meta(manifest, fields), fields, settings or IndexSettings())
     run = 1
     while True:
         name = index_name(release, run)

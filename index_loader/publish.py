@@ -15,7 +15,9 @@ from contracts.fitted import FittedModel
 from contracts.release import GateReport, Manifest, Publication
 from index_loader.finalise import is_final
 from index_loader.load import Progress
-from index_loader.verify import VerifySettings, verify, verify_loaded
+from index_loader.recall import VerifySettings
+from index_loader.verify import verify, verify_loaded
+from retrieval.golden import replay_golden
 from retrieval.opened import open_model
 from stores.releases import Current, LocalReleases, now_text
 
@@ -39,7 +41,7 @@ class Loaded:
         """
         from stores.search_index import OpenSearchIndex
 
-        index = OpenSearchIndex.open(self.client, self.name, manifest, 0)
+        index = OpenSearchIndex.open(self.client, self.name, manifest)
         if not is_final(self.client, self.name):
             raise VerificationFailed(f"{self.name}: it is not finalised, and can still change.", fix="Finalise it.")
         return verify_loaded(self.client, index, model, settings, self.progress)
@@ -100,11 +102,11 @@ def rollback(store: LocalReleases, publication: str | None = None, client: OpenS
     if target is None:
         raise NothingPublished(f"{current.publication.id} is the first publication, there is none before it.")
     earlier = store.publication(target)
-    open_model(store.open(earlier.release, head_only=earlier.index is not None))
+    replay_golden(store.open(earlier.release, head_only=earlier.index is not None))
     if client is not None and earlier.index is not None:
         from stores.search_index import OpenSearchIndex
 
-        OpenSearchIndex.open(client, earlier.index, store.manifest(earlier.release), 0)
+        OpenSearchIndex.open(client, earlier.index, store.manifest(earlier.release))
     return store.publish(earlier, current.etag)
 
 

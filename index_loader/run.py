@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.index_document import IndexSettings
+from contracts.index_document import DOCUMENT_VERSION, IndexSettings
 from index_loader.finalise import finalise
 from index_loader.indexes import own_indexes
 from index_loader.load import Progress, load
@@ -43,10 +43,10 @@ def run(
 
 
 def newest_index(store: LocalReleases, client: OpenSearch, release: str) -> str | None:
-    """The newest index of a release, whether complete or not; None where it has none."""
-    digest = store.manifest(release).digest
-    of_release = [index for index in own_indexes(client) if (index.release, index.digest) == (release, digest)]
-    return of_release[-1].name if of_release else None
+    """The newest index of a release that this code can read, whether complete or not; None where it has none."""
+    wanted = (release, store.manifest(release).digest, DOCUMENT_VERSION)
+    names = [index.name for index in own_indexes(client) if (index.release, index.digest, index.version) == wanted]
+    return names[-1] if names else None
 
 
 def _is_final(client: OpenSearch, name: str) -> bool:

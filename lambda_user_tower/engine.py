@@ -27,9 +27,6 @@ REOPEN_SECONDS: Final = 5.0
 OPENING_SECONDS: Final = 2.0
 """A cold start waits so long for an engine that does not answer, and then serves without it."""
 
-DEFAULT_EF_SEARCH: Final = 400
-"""For a publication that an operator wrote by hand; verification records a measured one."""
-
 
 class EngineIndex:
     """A VectorIndex that is there as soon as the engine is."""
@@ -85,7 +82,6 @@ def engine_opener(publication: Publication, manifest: Manifest, settings: Lambda
 
         region = settings.opensearch_region or None
         client = connect(settings.opensearch_url, region=region, timeout_seconds=OPENING_SECONDS)
-        ef_search = publication.ef_search or DEFAULT_EF_SEARCH
-        return OpenSearchIndex.open(client, publication.index, manifest, ef_search)
+        return OpenSearchIndex.open(client, publication.index, manifest, publication.ef_search)
 
     return opener

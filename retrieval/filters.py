@@ -59,8 +59,10 @@ class ItemFilters:
         Raises RequestInvalid with `field` = `filters.<name>`.
         """
         clauses = tuple(self._clause(name, value) for name, value in filters.items())
-        if not clauses:
-            return None
+        return self.restriction_to(clauses) if clauses else None
+
+    def restriction_to(self, clauses: tuple[Clause, ...]) -> Restriction:
+        """What clauses of a release's probes, at least one, let through."""
         passing = self._passing(clauses[0])
         for clause in clauses[1:]:
             passing &= self._passing(clause)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.feature_encoder import Bag, FeatureEncoder
-from contracts.fitted import AlsArrays, Floats, ItemArrays, ProbeArrays, ProbeBucket, Rows, TowerArrays
+from contracts.fitted import SHORTEST, AlsArrays, Floats, ItemArrays, ProbeArrays, ProbeBucket, Rows, TowerArrays
 from contracts.interactions import Interactions
 from contracts.request import FilterValue, Range
 from contracts.schema import DatasetSchema, FeatureKind
@@ -75,6 +75,8 @@ def probe_arrays(model: ProbedModel, users: ProbeUsers) -> ProbeArrays:
     items = model.items
     queries = encode_users(model.tower, items, users.rows, users.weights, users.offsets, users.features)
     als_queries = fold_in_many(model.als, items.als, users.rows, users.weights, users.offsets)
+    # without history every item scores 0, and any answer is exact
+    als_queries = als_queries[np.linalg.norm(als_queries, axis=1) > SHORTEST]
     some = queries[:BUCKET_PROBES]
     buckets, rows = [], [np.empty((0, len(some), _places(len(items))), np.int32)]
     filters = ItemFilters(model.item_encoder, items)

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import contracts.index_document
+import index_loader.documents
+import index_loader.load
 import index_loader.prepare
 from contracts.errors import IndexLoadFailed, IndexUnavailable, VerificationFailed
 from contracts.feature_encoder import FeatureEncoder, FieldVocabulary
@@ -17,7 +20,7 @@ from contracts.ids import IdTable
 from contracts.release import Manifest
 from contracts.schema import FeatureKind
 from index_loader.documents import CHUNK_BYTES, CHUNK_DOCUMENTS, Chunk, Documents
-from index_loader.finalise import finalise, is_final, most_segments
+from index_loader.finalise import finalise, is_final, segments
 from index_loader.load import load, send
 from index_loader.prepare import check_ids, check_sizes, check_terms, check_vectors, prepare
 from index_loader.publish import Loaded, publish
@@ -35,7 +38,7 @@ def test_a_release_is_loaded_published_and_serves(
 ) -> None:
     name = loaded(store, client, release)
     assert name == f"items-{release.lower()}-r1"
-    assert (is_final(client, name), most_segments(client, name)) == (True, 1)
+    assert (is_final(client, name), segments(client, name).most) == (True, 1)
     publication = publish(store, release, None, None, loaded=Loaded(client, name)).publication
     assert (publication.index, publication.ef_search) == (name, publication.verification["ef_search"])
     assert publication.verification["count"] == 200
@@ -63,6 +66,35 @@ def test_every_step_may_be_run_again(store: LocalReleases, client: Any, release:
     finalise(client, name)
     assert client.count(index=name)["count"] == 200
     assert prepare(store, client, release) == name.removesuffix("1") + "2"  # a crashed run is left for the sweep
+
+
+def test_small_segments_are_merged_to_few_and_never_to_one_large_one(
+    store: LocalReleases, client: Any, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contracts.index_document, "SEGMENT_ITEMS", 50)
+    name = prepare(store, client, release)
+    for part in [*range(20), 3, 7]:  # two of them twice
+        load(store, client, release, name, part=part, parts=20)
+        client.indices.refresh(index=name)
+    before = segments(client, name)
+    assert before.most > 8
+    assert before.deleted == 0
+    finalise(client, name)
+    after = segments(client, name)
+    assert (after.documents, after.deleted) == (200, 0)
+    assert 2 <= after.most <= 8
+
+
+def test_a_segment_is_written_whenever_enough_has_been_loaded(
+    store: LocalReleases, client: Any, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_loader.load, "SEGMENT_ITEMS", 25)
+    monkeypatch.setattr(index_loader.documents, "CHUNK_DOCUMENTS", 10)
+    name = prepare(store, client, release)
+    load(store, client, release, name, threads=2)
+    found = segments(client, name)
+    assert found.documents >= 150, "what was loaded last waits for finalise"
+    assert 3 <= found.most <= 10
 
 
 def test_a_missing_part_is_not_published(store: LocalReleases, client: Any, release: str) -> None:
@@ -94,7 +126,7 @@ def test_a_final_index_takes_nothing_more(store: LocalReleases, client: Any, rel
 
 def test_a_refused_document_fails_with_its_row(store: LocalReleases, client: Any, release: str) -> None:
     name = prepare(store, client, release)
-    bad = b'{"index":{"_id":"x"}}\n{"row":7,"two_tower":[1,2]}\n'
+    bad = b'{"create":{"_id":"x"}}\n{"row":7,"two_tower":[1,2]}\n'
     with pytest.raises(IndexLoadFailed, match=r"row 7: .*dimension"):
         send(client, name, Chunk([7], [bad]))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,14 @@ import pytest
 from contracts.deadline import Deadline
 from contracts.errors import VerificationFailed
 from contracts.fitted import FittedModel
-from contracts.restriction import Restriction
+from contracts.restriction import AnyOf, Restriction
 from index_loader.documents import Documents
 from index_loader.load import load
 from index_loader.prepare import prepare
 from index_loader.publish import Loaded, publish
 from index_loader.read_back import check_ids, check_sample
-from index_loader.verify import VerifySettings, verify_loaded
+from index_loader.recall import VerifySettings, recall_of
+from index_loader.verify import verify_loaded
 from stores.releases import LocalReleases
 from stores.search_index import OpenSearchIndex
 from tests.index_loader.worlds import loaded, seal
@@ -95,14 +98,17 @@ class Coarse(OpenSearchIndex):
         self, model_name: str, query: Any, k: int, restriction: Restriction | None, deadline: Deadline
     ) -> tuple[Any, Any]:
         rows, scores = super().search(model_name, query, k, restriction, deadline)
-        found = int(len(rows) * min(1.0, self.ef_search / self.needed))
+        needed = self.needed_of.get(model_name, self.needed)
+        looked_at = self.ef_search["filtered" if restriction else model_name]
+        found = int(len(rows) * min(1.0, looked_at / needed))
         return rows[:found], scores[:found]
 
     needed = 400
+    needed_of: Mapping[str, int] = MappingProxyType({})
 
 
 def coarse(client: Any, name: str, store: LocalReleases, release: str, needed: int) -> Coarse:
-    index = Coarse.open(client, name, store.manifest(release), 0)
+    index = Coarse.open(client, name, store.manifest(release))
     assert isinstance(index, Coarse)
     index.needed = needed
     return index
@@ -111,15 +117,33 @@ def coarse(client: Any, name: str, store: LocalReleases, release: str, needed: i
 def test_ef_search_is_raised_until_the_aim_is_reached(store: LocalReleases, client: Any, release: str) -> None:
     index = coarse(client, refreshed(store, client, release), store, release, 400)
     report = verify_loaded(client, index, store.open(release))
-    assert (report["ef_search"], index.ef_search) == (400, 400)
-    assert [step["ef_search"] for step in report["tried"]] == [100, 200, 400]
-    assert report["tried"][0]["two_tower"] == pytest.approx(0.25, abs=0.01)
+    assert report["ef_search"] == index.ef_search == {"two_tower": 400, "als": 400, "filtered": 400}
+    assert [step["ef_search"] for step in report["tried"]["als"]] == [100, 150, 200, 300, 400]
+    assert [step["ef_search"] for step in report["tried"]["filtered"]] == [400], "a filter never looks at less"
+    assert report["tried"]["two_tower"][0]["recall"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_each_model_has_its_own(store: LocalReleases, client: Any, release: str) -> None:
+    index = coarse(client, refreshed(store, client, release), store, release, 100)
+    index.needed_of = {"als": 1_600}
+    report = verify_loaded(client, index, store.open(release))
+    assert report["ef_search"] == {"two_tower": 100, "als": 1_600, "filtered": 100}
+    index.ef_search["filtered"] = 800
+    filtered = Restriction((AnyOf("genre", ("art",)),), np.ones(20_000, np.bool_))
+    for model, restriction, ef_search in (
+        ("two_tower", None, 100),
+        ("two_tower", filtered, 800),
+        ("als", None, 1_600),
+        ("als", filtered, 1_600),
+    ):
+        knn = index.body(model, np.zeros(16, np.float32), 5, restriction, 9.0)["query"]["knn"][model]
+        assert knn["method_parameters"] == {"ef_search": ef_search}
 
 
 def test_what_stays_below_the_floor_after_every_step_is_refused(
     store: LocalReleases, client: Any, release: str
 ) -> None:
-    index = coarse(client, refreshed(store, client, release), store, release, 2_000)
+    index = coarse(client, refreshed(store, client, release), store, release, 8_000)
     with pytest.raises(VerificationFailed, match="two_tower: the index finds 80"):
         verify_loaded(client, index, store.open(release))
 
@@ -131,7 +155,7 @@ def test_raising_ends_where_it_takes_too_long(store: LocalReleases, client: Any,
         verify_loaded(client, index, store.open(release), VerifySettings(latency_ms=0.0))
     index = coarse(client, name, store, release, 103)
     report = verify_loaded(client, index, store.open(release), VerifySettings(latency_ms=0.0))
-    assert report["ef_search"] == 100  # below the aim, above the floor
+    assert report["ef_search"] == {"two_tower": 100, "als": 100, "filtered": 100}  # below the aim, above the floor
 
 
 def test_a_bucket_below_its_floor_blocks_although_everything_else_is_fine(
@@ -141,13 +165,22 @@ def test_a_bucket_below_its_floor_blocks_although_everything_else_is_fine(
     rows = model.probes.bucket_rows.copy()
     rows[1] = np.where(rows[1] >= 0, (rows[1] + 37) % 200, -1)
     wrong: FittedModel = replace(model, probes=replace(model.probes, bucket_rows=rows))
-    index = OpenSearchIndex.open(client, refreshed(store, client, release), store.manifest(release), 0)
+    index = OpenSearchIndex.open(client, refreshed(store, client, release), store.manifest(release))
     with pytest.raises(VerificationFailed, match=r"price from 10: .* the floor is 90%"):
         verify_loaded(client, index, wrong)
 
 
+def test_who_ties_with_the_last_of_the_answer_is_right_and_who_beats_it_is_not() -> None:
+    vectors = np.array([[3.0], [2.0], [1.0], [1.0], [1.0], [0.5]], np.float32)
+    query, expected = np.ones(1, np.float32), np.array([1, 2, 3])  # row 0 does not pass the filter
+    for found, recall in (([1, 2, 3], 1.0), ([1, 4, 3], 1.0), ([0, 1, 2], 2 / 3), ([1, 5, 2], 2 / 3), ([1], 1 / 3)):
+        assert recall_of(vectors, query, expected, np.array(found)) == pytest.approx(recall)
+    assert recall_of(vectors, query, expected[:0], np.empty(0, np.int32)) == 1.0
+    assert recall_of(vectors, query, expected[:0], np.array([2])) == 0.0
+
+
 def test_vectors_of_another_training_are_noticed(store: LocalReleases, client: Any, release: str) -> None:
     other = seal(store, toy_model(seed=5))
-    index = OpenSearchIndex.open(client, refreshed(store, client, release), store.manifest(release), 0)
+    index = OpenSearchIndex.open(client, refreshed(store, client, release), store.manifest(release))
     with pytest.raises(VerificationFailed, match="two_tower"):
         verify_loaded(client, index, store.open(other))

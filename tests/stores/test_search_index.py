@@ -16,7 +16,7 @@ import pytest
 from contracts.deadline import Deadline
 from contracts.errors import IndexUnavailable
 from contracts.feature_encoder import FeatureEncoder, FieldVocabulary
-from contracts.index_document import IndexSettings, index_body, index_fields
+from contracts.index_document import IndexSettings, index_body, index_fields, index_meta
 from contracts.release import Manifest, release_digest
 from contracts.restriction import AnyOf, Restriction, Within
 from contracts.schema import FeatureKind
@@ -27,7 +27,6 @@ from stores.vector_index import ExactIndex
 from tests.stores.index_contract import (
     BREAKAGES,
     DIM,
-    FIELDS,
     GENRES,
     N_ITEMS,
     QUERIES,
@@ -51,25 +50,30 @@ MANIFEST = Manifest(
 )
 
 
-@pytest.fixture(scope="module")
-def engine(opensearch_url: str) -> Iterator[OpenSearchIndex]:
-    """The world of the contract in a real index."""
-    client = connect(opensearch_url)
-    client.indices.delete(index=NAME, params={"ignore_unavailable": "true"})
-    encoder = FeatureEncoder(
+INDEX_FIELDS = index_fields(
+    FeatureEncoder(
         [
             FieldVocabulary("genre", FeatureKind.CATEGORICAL, terms=list(GENRES)),
             FieldVocabulary("year", FeatureKind.NUMERIC),
         ]
     )
-    client.indices.create(index=NAME, body=index_body(MANIFEST, index_fields(encoder), IndexSettings()))
+)
+META = index_meta(MANIFEST, INDEX_FIELDS)
+
+
+@pytest.fixture(scope="module")
+def engine(opensearch_url: str) -> Iterator[OpenSearchIndex]:
+    """The world of the contract in a real index."""
+    client = connect(opensearch_url)
+    client.indices.delete(index=NAME, params={"ignore_unavailable": "true"})
+    client.indices.create(index=NAME, body=index_body(META, INDEX_FIELDS, IndexSettings()))
     lines: list[dict[str, Any]] = []
     for row in range(N_ITEMS):
         vectors = {name: matrix[row].tolist() for name, matrix in VECTORS.items()}
         facts = {"row": row, "item_id": str(row), "f0": GENRES[row % len(GENRES)], "f1": YEARS[row]}
         lines += [{"index": {"_id": str(row)}}, {**facts, **vectors}]
     assert not client.bulk(index=NAME, body=lines, params={"refresh": "true"})["errors"]
-    yield OpenSearchIndex.open(client, NAME, MANIFEST, ef_search=400)
+    yield OpenSearchIndex.open(client, NAME, MANIFEST)
     client.indices.delete(index=NAME)
 
 
@@ -97,17 +101,17 @@ def test_the_contract_notices_a_broken_engine(breakage: str, engine: OpenSearchI
 def test_an_index_of_another_release_is_refused(engine: OpenSearchIndex, opensearch_url: str) -> None:
     other = Manifest(**{field: getattr(MANIFEST, field) for field in MANIFEST.__struct_fields__} | {"id": "another"})
     with pytest.raises(IndexUnavailable, match="not of another"):
-        OpenSearchIndex.open(connect(opensearch_url), NAME, other, 100)
+        OpenSearchIndex.open(connect(opensearch_url), NAME, other)
 
 
 def test_an_index_that_is_not_there_is_refused(opensearch_url: str) -> None:
     with pytest.raises(IndexUnavailable, match="404"):
-        OpenSearchIndex.open(connect(opensearch_url), "items-nowhere-r1", MANIFEST, 100)
+        OpenSearchIndex.open(connect(opensearch_url), "items-nowhere-r1", MANIFEST)
 
 
 def test_values_of_a_filter_are_only_values() -> None:
     hostile = ('{"$ne":1}', "*", "_all", '{"script":{"source":"1"}}', "[" * 10_000)
-    index = OpenSearchIndex(None, NAME, N_ITEMS, FIELDS, 100)  # type: ignore[arg-type]  # nothing is sent
+    index = OpenSearchIndex(None, NAME, META)  # type: ignore[arg-type]  # nothing is sent
     both = Restriction((AnyOf("genre", hostile), Within("year", 1.0, None)), np.ones(N_ITEMS, np.bool_))
     body = index.body("als", QUERY, 7, both, 30.7)
     assert body["query"]["knn"]["als"]["filter"] == {
@@ -116,6 +120,24 @@ def test_values_of_a_filter_are_only_values() -> None:
     assert (body["size"], body["timeout"], body["_source"]) == (7, "30ms", False)
     with pytest.raises(IndexUnavailable, match="_source"):
         index.body("als", QUERY, 7, Restriction((AnyOf("_source", ("x",)),), both.mask), 30.0)
+
+
+def test_a_filter_that_passes_little_is_answered_exactly() -> None:
+    index = OpenSearchIndex(None, NAME, META, {"two_tower": 40, "filtered": 90})  # type: ignore[arg-type]
+
+    def looks_at(passing: int, k: int = 5) -> int:
+        restriction = Restriction((AnyOf("genre", ("drama",)),), np.arange(100_000) < passing)
+        looked_at: int = index.body("two_tower", QUERY, k, restriction, 9.0)["query"]["knn"]["two_tower"][
+            "method_parameters"
+        ]["ef_search"]
+        return looked_at
+
+    assert [looks_at(passing) for passing in (10, 100, 10_000)] == [40, 131, 13_001]  # one segment: all of it
+    assert looks_at(20_000) == 90  # too many for a scan
+    assert looks_at(20_000, k=200) == 200
+    assert index.body("two_tower", QUERY, 5, None, 9.0)["query"]["knn"]["two_tower"]["method_parameters"] == {
+        "ef_search": 40
+    }
 
 
 def test_scores_are_turned_into_inner_products() -> None:
@@ -161,7 +183,7 @@ def lying(
         thread.start()
         client = connect(f"http://127.0.0.1:{server.server_port}")
         try:
-            yield OpenSearchIndex(client, NAME, N_ITEMS, FIELDS, 100, breaker), calls
+            yield OpenSearchIndex(client, NAME, META, breaker=breaker), calls
         finally:
             client.close()
             server.shutdown()
