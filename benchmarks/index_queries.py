@@ -24,7 +24,7 @@ import numpy as np
 from contracts.deadline import Deadline
 from contracts.fitted import FittedModel
 from contracts.release import Publication
-from contracts.restriction import Restriction
+from index_loader.recall import ask, bucket_probes
 from lambda_user_tower.edge import Edge
 from lambda_user_tower.settings import LambdaSettings
 from local_mode.asking import recommendation_event
@@ -76,7 +76,7 @@ def _open(store: LocalReleases, publication: Publication, url: str) -> OpenSearc
     client = connect(url, timeout_seconds=SECONDS)
     assert publication.index is not None
     manifest = store.manifest(publication.release)
-    return OpenSearchIndex.open(client, publication.index, manifest, publication.ef_search or 0)
+    return OpenSearchIndex.open(client, publication.index, manifest, publication.ef_search)
 
 
 def _timed(call: Any) -> float:
@@ -97,17 +97,9 @@ def _percentiles(times: list[float]) -> dict[str, float]:
     return {"p50": round(float(p50), 2), "p99": round(float(p99), 2), "max": round(max(times), 2)}
 
 
-def _filtered(index: OpenSearchIndex, model: FittedModel) -> dict[str, dict[str, float]]:
-    """Round trips under every filter that the release ships."""
-    found = {}
-    for bucket, rows in zip(model.probes.buckets, model.probes.bucket_rows, strict=True):
-        restriction = Restriction(bucket.clauses, np.empty(0, np.bool_))
-        asked = [
-            _timed(lambda q=query, r=restriction, k=rows.shape[1]: index.search("two_tower", q, k, r, Deadline.never()))
-            for query in model.probes.queries[: len(rows)]
-        ]
-        found[bucket.name] = {"share": round(bucket.share, 4)} | _percentiles(asked)
-    return found
+def _filtered(index: OpenSearchIndex, model: FittedModel) -> dict[str, Any]:
+    """Recall and round trips under every filter that the release ships."""
+    return {name: ask(index, probes) for name, probes in bucket_probes(model).items()}
 
 
 def _many_clients(home: Path, url: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class LambdaSettings:
     """Folder of releases, publications, the pointer and the profiles."""
     budget_ms: int = 150
     """Time that one request may take; every stage sees what is left of it."""
-    pointer_check_seconds: float = 2.0
+    pointer_check_seconds: float = 1.0
     """How often, at most, a running process looks whether something newer is published: one small read."""
     log_level: str = "INFO"
     """INFO writes a line per request; WARNING only what went wrong."""

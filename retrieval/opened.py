@@ -90,7 +90,8 @@ def cold_neighbours(content: ContentArrays, items: ItemArrays, cold_item_events:
     if not len(owners):
         return ColdNeighbours(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))
     similarity, hot = similarity[hot >= 0], hot[hot >= 0]
-    order = np.lexsort((owners, -similarity, hot))
+    # by hot item, then by falling similarity, then by owner: cosines are within 1, so one key sorts what three would
+    order = np.argsort(hot * 4.0 - similarity, kind="stable")
     owners, similarity, hot = owners[order], similarity[order], hot[order]
     place = np.arange(len(hot)) - np.searchsorted(hot, hot)  # how many nearer ones the hot item has
     kept = place < COLD_PER_HOT
