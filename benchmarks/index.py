@@ -126,15 +126,20 @@ def _timed(seconds: dict[str, float], name: str, call: Callable[[], Any]) -> Any
     return result
 
 
-def _tell(done: int, total: int, text: str) -> None:
-    """At most a line every few seconds, for who watches an hour of work."""
-    now = time.monotonic()
-    if now - _tell.last > 10:  # type: ignore[attr-defined]
-        _tell.last = now  # type: ignore[attr-defined]
-        print(f"{text}: {done} of {total}", file=sys.stderr, flush=True)
+class _Teller:
+    """At most a line every ten seconds, for who watches an hour of work."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last > 10:
+            self._last = now
+            print(f"{text}: {done}" + (f" of {total}" if total else ""), file=sys.stderr, flush=True)
 
 
-_tell.last = 0.0  # type: ignore[attr-defined]
+_tell: Final = _Teller()
 
 
 def _kept(work: Path, stage: str) -> dict[str, Any]:

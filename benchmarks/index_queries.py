@@ -127,6 +127,8 @@ def _client(home: Path, url: str, begun: Any, results: Any) -> None:
     index = _open(store, publication, url)
     k = model.probes.rows.shape[1]
     trips, took = [], []
+    for query in model.probes.queries[: WARM_UP // CLIENTS]:  # connect, as a process that serves has long done
+        index.search("two_tower", query, k, None, Deadline.never())
     begun.wait()
     start = time.perf_counter()
     for query in model.probes.queries:
