@@ -42,15 +42,20 @@ def run(
 
     Example: tandem index run
     """
+    from index_loader.run import publish_or_load_again
     from index_loader.run import run as run_steps
 
     store, client = _both(home)
     chosen = _release(store, release)
     with progress_bar(json_lines=True) as progress:
         loaded = run_steps(store, client, chosen, fresh=fresh, progress=progress)
-        publication = None if no_publish else _publish(store, chosen, loaded)
-    text = f"{loaded.name} is final." if no_publish else f"{loaded.name} holds {chosen} and serves."
-    emit(as_json, {"index": loaded.name, "publication": publication}, lambda: say(text))
+        publication = None
+        if not no_publish:
+            verdict, etag = _verdict(store, chosen), _etag(store)
+            publication = publish_or_load_again(store, chosen, verdict, etag, loaded).publication
+    text = f"{publication.index} holds {chosen} and serves." if publication else f"{loaded.name} is final."
+    name = publication.index if publication else loaded.name
+    emit(as_json, {"index": name, "publication": publication}, lambda: say(text))
 
 
 def prepare(release: ReleaseOption = None, home: HomeOption = DEFAULT_HOME, as_json: JsonFlag = False) -> None:
@@ -212,9 +217,12 @@ def _index(store: LocalReleases, client: OpenSearch, release: str, name: str | N
 def _publish(store: LocalReleases, release: str, loaded: Any) -> Any:
     from index_loader.publish import publish as publish_release
 
+    return publish_release(store, release, _verdict(store, release), _etag(store), loaded=loaded).publication
+
+
+def _etag(store: LocalReleases) -> str | None:
     current = store.current()
-    etag = current.etag if current else None
-    return publish_release(store, release, _verdict(store, release), etag, loaded=loaded).publication
+    return current.etag if current else None
 
 
 def _verdict(store: LocalReleases, release: str) -> GateReport | None:

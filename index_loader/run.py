@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contracts.errors import VerificationFailed
 from contracts.index_document import DOCUMENT_VERSION, IndexSettings
+from contracts.release import GateReport
 from index_loader.finalise import finalise
 from index_loader.indexes import own_indexes
 from index_loader.load import Progress, load
 from index_loader.prepare import prepare
-from index_loader.publish import Loaded
-from stores.releases import LocalReleases
+from index_loader.publish import Loaded, publish
+from stores.releases import Current, LocalReleases
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -40,6 +42,23 @@ def run(
         load(store, client, release, name, progress=progress)
         finalise(client, name, replicas=chosen.replicas, progress=progress)
     return Loaded(client, name, progress)
+
+
+def publish_or_load_again(
+    store: LocalReleases, release: str, gate: GateReport | None, if_match: str | None, loaded: Loaded
+) -> Current:
+    """Publish what was loaded; where it is not good enough, load once into a new index and publish that.
+
+    An index that a killed run left half of, or whose graph came apart (links depend on the order in which an engine's
+    threads add vectors), would otherwise be found final by every later run. Raises as `publish` and `run`.
+    """
+    try:
+        return publish(store, release, gate, if_match, loaded=loaded)
+    except VerificationFailed as error:
+        if loaded.progress is not None:
+            loaded.progress(0, 1, f"{loaded.name} is not good enough, loading a new one: {error}")
+        again = run(store, loaded.client, release, fresh=True, progress=loaded.progress)
+        return publish(store, release, gate, if_match, loaded=again)
 
 
 def newest_index(store: LocalReleases, client: OpenSearch, release: str) -> str | None:

@@ -26,6 +26,7 @@ from data_sources.dataset import TRAINING_COLUMNS, open_dataset
 from data_sources.doctor import Diagnosis, diagnose
 from data_sources.indexed import IndexedDataset, index_dataset
 from index_loader.publish import publish
+from index_loader.run import publish_or_load_again
 from index_loader.run import run as run_loading
 from index_loader.sweep import sweep as sweep_indexes
 from local_mode.engine import Index, engine_client, engine_for
@@ -104,7 +105,12 @@ def retrain(
                 )
             with clock("publish"):
                 etag = current.etag if current else None
-                done.publication = publish(store, manifest.id, gate, etag, loaded=loaded).publication
+                published = (
+                    publish_or_load_again(store, manifest.id, gate, etag, loaded)
+                    if loaded
+                    else publish(store, manifest.id, gate, etag)
+                )
+                done.publication = published.publication
             with clock("profiles"):
                 backfill(home, indexed)
             with clock("sweep"):

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from contracts.errors import IndexUnavailable
+from index_loader.finalise import finalise
 from index_loader.indexes import own_indexes
 from index_loader.load import load
 from index_loader.prepare import prepare
 from index_loader.publish import Loaded, publish, rollback
-from index_loader.run import newest_index, run
+from index_loader.run import newest_index, publish_or_load_again, run
 from index_loader.sweep import sweep
 from stores.releases import LocalReleases
 from tests.index_loader.worlds import seal
@@ -41,6 +42,17 @@ def test_a_killed_run_is_gone_on_with(store: LocalReleases, client: Any, release
     assert publish(store, release, None, None, loaded=loaded).publication.index == begun
     fresh = run(store, client, release, fresh=True)
     assert fresh.name == newest_index(store, client, release) == begun.removesuffix("1") + "2"
+
+
+def test_an_index_that_is_not_good_enough_is_loaded_once_again(store: LocalReleases, client: Any, release: str) -> None:
+    name = prepare(store, client, release)
+    load(store, client, release, name, part=0, parts=2)
+    finalise(client, name)  # final, and half of it is missing: a run finds it and takes it for whole
+    half = run(store, client, release)
+    assert half.name == name
+    current = publish_or_load_again(store, release, None, None, half)
+    assert current.publication.index == name.removesuffix("1") + "2"
+    assert current.publication.verification["count"] == 200
 
 
 def test_what_serves_and_what_a_rollback_needs_stays(store: LocalReleases, client: Any) -> None:
