@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from contracts.errors import VerificationFailed
 from contracts.index_document import DOCUMENT_VERSION, IndexSettings
 from contracts.release import GateReport
-from index_loader.finalise import finalise
+from index_loader.finalise import finalise, is_final
 from index_loader.indexes import own_indexes
 from index_loader.load import Progress, load
 from index_loader.prepare import prepare
@@ -38,7 +38,7 @@ def run(
     chosen = settings or IndexSettings()
     begun = None if fresh else newest_index(store, client, release)
     name = begun or prepare(store, client, release, chosen)
-    if begun is None or not _is_final(client, begun):
+    if begun is None or not is_final(client, begun):
         load(store, client, release, name, progress=progress)
         finalise(client, name, replicas=chosen.replicas, progress=progress)
     return Loaded(client, name, progress)
@@ -66,7 +66,3 @@ def newest_index(store: LocalReleases, client: OpenSearch, release: str) -> str 
     wanted = (release, store.manifest(release).digest, DOCUMENT_VERSION)
     names = [index.name for index in own_indexes(client) if (index.release, index.digest, index.version) == wanted]
     return names[-1] if names else None
-
-
-def _is_final(client: OpenSearch, name: str) -> bool:
-    return any(index.name == name and index.final for index in own_indexes(client))
