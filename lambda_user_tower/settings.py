@@ -7,13 +7,14 @@ anything is deployed. Nothing reads the environment at import; `handler.py` call
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from contracts.environment import from_variables, to_variables
 from contracts.errors import SettingsInvalid
 from contracts.request import FilterValue
 from reranking.settings import RerankSettings
@@ -21,18 +22,10 @@ from retrieval.settings import RetrievalSettings
 
 LEVELS: Final = ("INFO", "WARNING", "ERROR")
 
-_READERS: Final[dict[str, Callable[[str], Any]]] = {
-    "home": Path,
-    "budget_ms": int,
-    "pointer_check_seconds": float,
-    "log_level": str,
-    "log_key": str,
-    "promoted": str,
-    "promoted_share": float,
-    "opensearch_url": str,
-    "opensearch_region": str,
-}
-"""Settings of the edge itself, each in the variable TANDEM_<NAME>."""
+IN_AWS: Final = ("releases_bucket", "profiles_table", "events_stream")
+"""Settings that name a store in AWS, empty on a laptop."""
+
+_PREFIX: Final = "TANDEM_"
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,8 @@ class LambdaSettings:
     """What the edge can be told, and what it tells retrieval and re-ranking."""
 
     home: Path = Path(".tandem")
-    """Folder of releases, publications, the pointer and the profiles."""
+    """Folder of releases, publications, the pointer, the profiles and the event log; in AWS only the releases that a
+    process has fetched."""
     budget_ms: int = 150
     """Time that one request may take; every stage sees what is left of it."""
     pointer_check_seconds: float = 1.0
@@ -58,6 +52,19 @@ class LambdaSettings:
     """Where a publication's index is searched; empty where every release is small enough to be searched itself."""
     opensearch_region: str = ""
     """AWS region whose signature the engine wants; empty: requests are not signed."""
+    releases_bucket: str = ""
+    """S3 bucket of releases, publications and the pointer; empty: the folder `home`."""
+    profiles_table: str = ""
+    """DynamoDB table of profiles; empty: a SQLite file in `home`."""
+    events_stream: str = ""
+    """Firehose stream of the event log; empty: files in `home`."""
+    log_key_secret: str = ""
+    """Secrets Manager id of the log key; empty: `log_key`."""
+    events_per_user_minute: int = 600
+    """Events of one user that are taken in a minute, by arrival: ten a second are no person's."""
+    event_max_age_days: int = 30
+    """Older events are kept in the log and change no profile: a batch replayed after the ids of its events are
+    forgotten would count twice."""
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     """Its `served_model` gives way to the publication's."""
     rerank: RerankSettings = field(default_factory=RerankSettings)
@@ -69,11 +76,29 @@ class LambdaSettings:
             raise SettingsInvalid(
                 f"TANDEM_POINTER_CHECK_SECONDS is {self.pointer_check_seconds}.", fix="Give 0 to 3600 seconds."
             )
+        for name in ("events_per_user_minute", "event_max_age_days"):
+            if getattr(self, name) < 1:
+                raise SettingsInvalid(f"{_variable(name)} is {getattr(self, name)}.", fix="Give 1 or more.")
+        self._check_aws()
         if not 0 <= self.promoted_share <= 1:
             raise SettingsInvalid(f"TANDEM_PROMOTED_SHARE is {self.promoted_share}.", fix="Give 0 to 1.")
         self.promoted_filters()
         if self.log_level not in LEVELS:
             raise SettingsInvalid(f"TANDEM_LOG_LEVEL is {self.log_level!r}.", fix=f"Give one of {', '.join(LEVELS)}.")
+
+    def _check_aws(self) -> None:
+        """All three stores are in AWS, or none: a mixture would lose what the others assume."""
+        given = {name: getattr(self, name) for name in IN_AWS}
+        missing = [_variable(name) for name, value in given.items() if not value]
+        if 0 < len(missing) < len(given):
+            raise SettingsInvalid(
+                f"{', '.join(missing)} is not set, and other stores are in AWS.", fix="Set all of them or none."
+            )
+
+    @property
+    def in_aws(self) -> bool:
+        """Whether the stores are in AWS."""
+        return bool(self.releases_bucket)
 
     def promoted_filters(self) -> dict[str, FilterValue]:
         """What is promoted, parsed; empty where nothing is."""
@@ -86,26 +111,16 @@ class LambdaSettings:
     def from_env(cls, environment: Mapping[str, str] | None = None) -> LambdaSettings:
         """Read the variables that are set, defaults for the others. Raises SettingsInvalid, naming the variable."""
         environment = os.environ if environment is None else environment
-        given = {name: environment[_variable(name)] for name in _READERS if _variable(name) in environment}
-        own = {name: _convert(_variable(name), _READERS[name], text) for name, text in given.items()}
         try:
             retrieval, rerank = RetrievalSettings.from_env(environment), RerankSettings.from_env(environment)
         except ValueError as error:
             raise SettingsInvalid(f"TANDEM_RETRIEVAL_* or TANDEM_RERANK_*: {error}.") from error
-        return cls(**own, retrieval=retrieval, rerank=rerank)
+        return from_variables(cls, _PREFIX, environment, retrieval=retrieval, rerank=rerank)
 
     def to_env(self) -> dict[str, str]:
         """The variables that `from_env` reads back equal."""
-        own = {_variable(name): str(getattr(self, name)) for name in _READERS}
-        return own | self.retrieval.to_env() | self.rerank.to_env()
+        return to_variables(self, _PREFIX) | self.retrieval.to_env() | self.rerank.to_env()
 
 
 def _variable(name: str) -> str:
-    return f"TANDEM_{name.upper()}"
-
-
-def _convert(variable: str, reader: Callable[[str], Any], text: str) -> Any:
-    try:
-        return reader(text)
-    except ValueError as error:
-        raise SettingsInvalid(f"{variable} is {text!r}.", fix=f"Give a value of type {reader.__name__}.") from error
+    return f"{_PREFIX}{name.upper()}"

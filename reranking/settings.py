@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
+
+from contracts.environment import from_variables, to_variables
 
 DIVERSITIES: Final = ("category", "mmr", "none")
 _PREFIX: Final = "TANDEM_RERANK_"
@@ -50,14 +52,10 @@ class RerankSettings:
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> RerankSettings:
         """Read TANDEM_RERANK_<NAME> for each setting; a missing one keeps its default.
 
-        Raises ValueError where a value does not parse or makes no sense.
+        Raises SettingsInvalid where a value does not parse, ValueError where it makes no sense.
         """
-        given: dict[str, Any] = {}
-        for name, default in asdict(cls()).items():
-            if (text := environment.get(_PREFIX + name.upper())) is not None:
-                given[name] = type(default)(text)
-        return cls(**given)
+        return from_variables(cls, _PREFIX, environment)
 
     def to_env(self) -> dict[str, str]:
         """The variables that `from_env` reads back equal."""
-        return {_PREFIX + name.upper(): str(value) for name, value in asdict(self).items()}
+        return to_variables(self, _PREFIX)
