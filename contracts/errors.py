@@ -8,7 +8,7 @@ place, `lambda_user_tower/problems.py`. Everybody raises these; only the edges (
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -102,7 +102,7 @@ class VerificationFailed(TandemError):
 class NothingPublished(TandemError):
     """There is no publication to serve or to roll back to."""
 
-    code = "nothing-published"
+    code = "no-release"
 
 
 class PointerConflict(TandemError):
@@ -141,10 +141,34 @@ class IndexLoadFailed(TandemError):
     code = "index-load-failed"
 
 
+class StoreUnavailable(TandemError):
+    """The bucket of the releases refuses, throttles or does not answer; the message names bucket, key and code."""
+
+    code = "store-unavailable"
+
+
 class ProfilesUnavailable(TandemError):
     """The profile store cannot be read or written: not a profile store, of another version, or damaged."""
 
     code = "profiles-unavailable"
+
+
+class ProfileTooLarge(TandemError):
+    """Features of a user leave no room for what they do in a record of MAX_PROFILE_BYTES; nothing was written."""
+
+    code = "profile-too-large"
+
+
+class IdInvalid(TandemError):
+    """A user or item id is empty, no Unicode, or longer than MAX_ID_BYTES of UTF-8: no store keeps it."""
+
+    code = "id-invalid"
+
+
+class LogUnavailable(TandemError):
+    """The event log cannot be written or read: no stream, folder or bucket of that name, no access, no network."""
+
+    code = "log-unavailable"
 
 
 class RequestInvalid(TandemError):
@@ -167,6 +191,12 @@ class MediaTypeUnsupported(RequestInvalid):
     """The body of a request is of another media type, or is compressed; it was not parsed."""
 
     code = "media-type-unsupported"
+
+
+class UserForbidden(TandemError):
+    """A caller who is let in as one user spoke for another."""
+
+    code = "user-forbidden"
 
 
 class RouteNotFound(TandemError):
@@ -195,6 +225,62 @@ class SettingsInvalid(TandemError):
     """An environment variable of a unit cannot be understood; found at cold start, before any request."""
 
     code = "settings-invalid"
+
+
+class DeploymentInvalid(TandemError):
+    """A context value of `cdk` (`-c name=value`) makes no sense, or there is no bundle; nothing was synthesised."""
+
+    code = "deployment-invalid"
+
+
+class BundleNotBuilt(TandemError):
+    """The libraries of the deployed functions cannot be installed or compiled; the previous bundle is untouched."""
+
+    code = "bundle-not-built"
+
+
+class BundleRejected(TandemError):
+    """A bundle was built and must not be deployed; `problems` says why. The previous bundle is untouched."""
+
+    code = "bundle-rejected"
+
+    def __init__(self, message: str, *, problems: tuple[str, ...] = (), fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.problems = problems
+
+
+class FunctionError(TandemError):
+    """A Lambda function answered with an error, ran out of time, or died; `payload` is what its caller is told."""
+
+    code = "function-error"
+
+    def __init__(self, message: str, *, payload: Mapping[str, object] | None = None, fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.payload = dict(payload or {})
+
+    @classmethod
+    def of(cls, payload: Mapping[str, object]) -> FunctionError:
+        """From what a caller of the function would be told."""
+        message = f"{payload.get('errorType', 'Unknown')}: {payload.get('errorMessage', '')}"
+        return cls(message, payload=payload)
+
+
+class ExtraMissing(TandemError):
+    """A command needs packages that are not installed; `fix` names the extra that brings them."""
+
+    code = "extra-missing"
+
+
+class DeploymentNotFound(TandemError):
+    """The stacks of a deployment, or an output that they should have, are not there."""
+
+    code = "deployment-not-found"
+
+
+class AwsCallFailed(TandemError):
+    """AWS refused a call or could not be reached: no credentials, no permission, no such thing, no network."""
+
+    code = "aws-call-failed"
 
 
 @contextmanager

@@ -7,7 +7,8 @@ write and open bundles without knowing what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -219,6 +220,14 @@ class FittedModel:
 
 
 @dataclass(frozen=True)
+class Catalogue:
+    """What of a release an event is held against."""
+
+    schema: DatasetSchema
+    ids: IdTable
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A release as named arrays and documents, before it is files or after it was."""
 
@@ -241,6 +250,16 @@ class _Vocabulary(msgspec.Struct):
     watermark: int
 
 
+class _SchemaAlone(msgspec.Struct):
+    """Of a vocabulary; the titles of a million items are skipped, not decoded."""
+
+    schema: DatasetSchema
+
+
+VOCABULARY: Final = "vocabulary.json"
+"""File name of the document that holds schema, vocabularies and titles."""
+ITEMS_PART: Final = "items"
+"""File stem of what is known of the items, their ids included."""
 VECTORS_PART: Final = "vectors"
 """File stem of the vectors of all items: what a process that searches an engine does not open."""
 HEAD_PART: Final = "head"
@@ -292,7 +311,7 @@ def to_bundle(model: FittedModel) -> Bundle:
         model.watermark,
     )
     documents = {
-        "vocabulary.json": msgspec.json.encode(vocabulary),
+        VOCABULARY: msgspec.json.encode(vocabulary),
         "golden.json": msgspec.json.encode(model.golden),
         "probes.json": msgspec.json.encode(model.probes.buckets),
     }
@@ -305,8 +324,8 @@ def from_bundle(bundle: Bundle) -> FittedModel:
     Raises ReleaseCorrupt for a missing array or document, a wrong shape or type.
     """
     bundle = _as_version_2(bundle)
-    try:
-        words = msgspec.json.decode(bundle.documents["vocabulary.json"], type=_Vocabulary)
+    with _naming_gaps():
+        words = msgspec.json.decode(bundle.documents[VOCABULARY], type=_Vocabulary)
         golden = msgspec.json.decode(bundle.documents["golden.json"], type=list[GoldenCase])
         buckets = msgspec.json.decode(bundle.documents["probes.json"], type=list[ProbeBucket])
         parts = {part: {name: bundle.tensors[part][name] for name in names} for part, names in _TENSORS.items()}
@@ -316,10 +335,6 @@ def from_bundle(bundle: Bundle) -> FittedModel:
         parts["items"] |= {"head": head["rows"]} | {name: vectors[name] for name in _VECTORS}
         bag = Bag(items["feature_slots"], items["feature_weights"], items["feature_offsets"])
         ids = IdTable(items["id_blob"], items["id_offsets"])
-    except KeyError as error:
-        raise ReleaseCorrupt(f"the release has no {error.args[0]!r}.") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # bytes that are no UTF-8 raise the latter
-        raise ReleaseCorrupt(f"a document of the release does not parse: {error}.") from error
     model = FittedModel(
         words.schema,
         words.user_encoder,
@@ -337,6 +352,28 @@ def from_bundle(bundle: Bundle) -> FittedModel:
     )
     check_shapes(model)
     return model
+
+
+def catalogue_from_bundle(bundle: Bundle) -> Catalogue:
+    """Read schema and item ids out of `VOCABULARY` and the arrays of `ITEMS_PART`; nothing else need be there.
+
+    Raises ReleaseCorrupt for a missing array or document, and for ids that are no table.
+    """
+    with _naming_gaps():
+        items = bundle.tensors[ITEMS_PART]
+        schema = msgspec.json.decode(bundle.documents[VOCABULARY], type=_SchemaAlone).schema
+        return Catalogue(schema, IdTable(items["id_blob"], items["id_offsets"]))
+
+
+@contextmanager
+def _naming_gaps() -> Iterator[None]:
+    """Turn what a bundle lacks, or what of it does not parse, into ReleaseCorrupt."""
+    try:
+        yield
+    except KeyError as error:
+        raise ReleaseCorrupt(f"the release has no {error.args[0]!r}.") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # bytes that are no UTF-8 raise the latter
+        raise ReleaseCorrupt(f"a document of the release does not parse: {error}.") from error
 
 
 def _coarse_vectors(tensors: Mapping[str, NDArray[Any]]) -> dict[str, CoarseVectors]:

@@ -13,7 +13,13 @@ HISTORY_LIMIT: Final = 100
 """Newest events that a profile keeps; the user tower reads no more (see `TowerArrays.positions`)."""
 
 SEEN_LIMIT: Final = 2_000
-"""Items that a profile remembers as seen: lasts longer than the history and fits a 16 KB record as row ids."""
+"""Items that a profile remembers as seen, as far as they fit: lasts longer than the history."""
+
+SESSION_LIMIT: Final = 50
+"""Newest events of one visit that a profile keeps apart."""
+
+MAX_PROFILE_BYTES: Final = 16 * 1024
+"""Of a stored record, ids of events included: four read units of DynamoDB, whatever a user does."""
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, array_like=True):
@@ -36,5 +42,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     seen: list[str] = []
     """Item ids not to repeat, history included."""
     features: dict[str, Any] = {}
+    session_id: str | None = None
+    """Of the visit that the newest event with a session id came from."""
     session: list[HistoryEvent] = []
-    """Events of this session, oldest first; for an anonymous visitor all there is."""
+    """Events of that session, oldest first, in the history too; for an anonymous visitor all there is."""
+    minute: int = 0
+    """Unix minute in which the newest events arrived ..."""
+    in_minute: int = 0
+    """... and how many arrived in it: what a flood is told by."""
+    version: int = 0
+    """Writes of the record so far: a conditional write shows the one that it was made from."""

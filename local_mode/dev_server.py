@@ -21,7 +21,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
-from contracts.request import MAX_BODY_BYTES
+from contracts.event import MAX_EVENTS_BODY_BYTES
 from lambda_user_tower.edge import Edge
 from local_mode.engine import local_settings
 
@@ -97,9 +97,12 @@ def _event_body(body: bytes) -> tuple[str, bool]:
 class DevServer(HTTPServer):
     """A server with a fixed number of workers, each of which keeps its own connection to the profile store."""
 
-    def __init__(self, handler: Handler, port: int) -> None:
+    def __init__(self, handler: Handler, port: int, body_limit: int = MAX_EVENTS_BODY_BYTES) -> None:
+        """`body_limit`: bytes of a body that the handler may see; it gets one more of a longer one, and refuses it."""
+
         class Exchange(_Exchange):
             answer = staticmethod(handler)
+            most_of_a_body = body_limit + 1
 
         super().__init__((HOST, port), Exchange)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="dev-server")
@@ -126,6 +129,7 @@ class _Exchange(BaseHTTPRequestHandler):
     """One request and its response; the connection is closed after it, so that a stop waits for work only."""
 
     answer: Handler
+    most_of_a_body: int
     timeout = _SOCKET_SECONDS
     server_version = "tandem"
     sys_version = ""
@@ -140,12 +144,12 @@ class _Exchange(BaseHTTPRequestHandler):
             return
         announced = min(int(length[:18]), _MOST_READ)
         # one byte over the limit is enough for the handler to refuse the body, however much was announced
-        body = self.rfile.read(min(announced, MAX_BODY_BYTES + 1))
+        body = self.rfile.read(min(announced, self.most_of_a_body))
         self._discard(announced - len(body))
         self._respond(self.answer(http_event(self.command, self.path, self.headers, body), None))
 
     def _discard(self, rest: int) -> None:
-        while rest > 0 and (chunk := self.rfile.read(min(rest, MAX_BODY_BYTES))):
+        while rest > 0 and (chunk := self.rfile.read(min(rest, MAX_EVENTS_BODY_BYTES))):
             rest -= len(chunk)
 
     def _respond(self, response: dict[str, Any]) -> None:

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import ServerUnavailable
+from contracts.errors import BundleNotBuilt, ServerUnavailable
+from infra.bundle.build import Recipe, build
+from infra.bundle.target import host_target
+from local_mode.dynamodb_local import server as dynamodb_local
 from local_mode.opensearch import server
+from tests import aws
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -38,3 +42,43 @@ def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(f"no OpenSearch: {error}")
     yield url
     server.stop(home)
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """The URL of moto's server, with fake credentials in the environment from then on."""
+    with aws.moto_endpoint() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real DynamoDB engine, started when the first test asks for it; tables are the tests' to name apart.
+
+    Where none can be had the test is skipped with the reason, or fails under TANDEM_REQUIRE_DYNAMODB=1.
+    """
+    folder = tmp_path_factory.mktemp("dynamodb")
+    try:
+        url = dynamodb_local.start(folder)
+    except ServerUnavailable as error:
+        if os.environ.get("TANDEM_REQUIRE_DYNAMODB") == "1":
+            pytest.fail(f"TANDEM_REQUIRE_DYNAMODB=1, but: {error}")
+        pytest.skip(f"no DynamoDB: {error}")
+    yield url
+    dynamodb_local.stop(folder)
+
+
+@pytest.fixture(scope="session")
+def serving_bundle() -> Path:
+    """What is deployed, built by the same recipe for this machine. Built once, and again when its sources change.
+
+    Where the package index is out of reach the test is skipped with the reason, or fails under TANDEM_REQUIRE_BUNDLE=1.
+    """
+    folder = _REPOSITORY / "build" / "serving-host"
+    try:
+        build(Recipe(host_target()), folder)
+    except BundleNotBuilt as error:
+        if os.environ.get("TANDEM_REQUIRE_BUNDLE") == "1":
+            pytest.fail(f"TANDEM_REQUIRE_BUNDLE=1, but: {error}")
+        pytest.skip(f"no bundle: {error}")
+    return folder

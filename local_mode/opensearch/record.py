@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from stores.releases import write_atomically
+from stores.release_files import write_atomically
 
 RECORD_NAME: Final = "server.json"
 _ASK_SECONDS: Final = 2.0

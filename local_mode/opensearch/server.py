@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from contracts.errors import ServerUnavailable, StateBusy
+from local_mode import detached
 from local_mode.opensearch import containers, java
 from local_mode.opensearch.jars import class_path
 from local_mode.opensearch.record import (
@@ -96,7 +97,7 @@ def status(home: Path) -> Status:
     server = read_record(folder)
     if server is None or not is_up(server):
         return Status(running=False)
-    log = str(folder / java.LOG_NAME) if server.kind == "java" else ""
+    log = str(folder / detached.LOG_NAME) if server.kind == "java" else ""
     return Status(running=True, url=server.url, kind=server.kind, version=server.version, pid=server.pid, log=log)
 
 
@@ -168,7 +169,7 @@ def _stop(server: Server, folder: Path) -> None:
 
 
 def _did_not_start(server: Server, folder: Path) -> ServerUnavailable:
-    said = containers.last_words(server.container) if server.kind == "docker" else java.last_words(folder)
+    said = containers.last_words(server.container) if server.kind == "docker" else detached.last_words(folder)
     _stop(server, folder)
     return ServerUnavailable(
         f"OpenSearch {server.version} did not get ready: {said}",

@@ -16,6 +16,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from contracts.errors import ServerUnavailable
+from local_mode import jdk
+from local_mode.jars import cache_folder, pinned, wrong_jars
 from local_mode.opensearch import containers, jars, java, server
 from local_mode.opensearch.record import Server, ask, write_record
 
@@ -38,7 +40,7 @@ def bare(own: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(own))
     monkeypatch.setenv("XDG_CACHE_HOME", str(own / "cache"))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr(java, "_FOLDERS", ())
+    monkeypatch.setattr(jdk, "_FOLDERS", ())
     return own
 
 
@@ -202,7 +204,7 @@ def test_jars_that_are_not_the_pinned_ones_are_never_kept(bare: Path, monkeypatc
     program(bare / "bin" / "mvn", "mkdir -p lib knn && echo evil > lib/opensearch-3.5.0.jar")
     with pytest.raises(ServerUnavailable, match="not what is pinned"):
         server.start(bare)
-    assert not jars.cache_folder(jars.CURRENT).exists()
+    assert not cache_folder(jars.CURRENT).exists()
 
 
 def test_a_fetch_that_fails_says_what_maven_said(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,17 +212,17 @@ def test_a_fetch_that_fails_says_what_maven_said(bare: Path, monkeypatch: pytest
     program(bare / "bin" / "mvn", "echo '[ERROR] no route to host'; exit 1")
     with pytest.raises(ServerUnavailable, match="no route to host"):
         server.start(bare)
-    assert not jars.cache_folder(jars.CURRENT).exists()
+    assert not cache_folder(jars.CURRENT).exists()
 
 
 @pytest.mark.parametrize("build", jars.BUILDS, ids=lambda build: build.version)
 def test_a_missing_an_altered_and_an_added_jar_are_each_seen(build: jars.Build, tmp_path: Path) -> None:
-    wanted = jars.pinned(build)
+    wanted = pinned(build)
     assert {f"opensearch-{build.version}.jar", f"opensearch-knn-{build.version}.0.jar"} <= wanted.keys()
-    assert set(jars.wrong_jars(build, tmp_path)) == wanted.keys()
+    assert set(wrong_jars(build, tmp_path)) == wanted.keys()
     (tmp_path / f"opensearch-{build.version}.jar").write_bytes(b"altered")
     (tmp_path / "added.jar").write_bytes(b"")
-    assert set(jars.wrong_jars(build, tmp_path)) == {*wanted, "added.jar"}
+    assert set(wrong_jars(build, tmp_path)) == {*wanted, "added.jar"}
 
 
 def test_a_pid_that_went_to_another_process_is_left_alone(own: Path) -> None:

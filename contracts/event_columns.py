@@ -1,0 +1,38 @@
+"""The columns of the tables that AWS keeps of events and exposures, named and typed as Hive does.
+
+One place for both ends: `infra` makes the Glue tables of these, by which Firehose turns JSON lines into Parquet, and
+`batch_job` reads the Parquet back. A column may be added at the end; one is never renamed. Tests hold the events'
+columns to `contracts/event.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EVENT_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
+    ("event_id", "string"),
+    ("user_id", "string"),
+    ("item_id", "string"),
+    ("event_type", "string"),
+    ("timestamp", "bigint"),  # a reserved word of Hive: queries quote it
+    ("received_at", "bigint"),
+    ("value", "double"),
+    ("session_id", "string"),
+    ("recommendation_id", "string"),
+    ("known_item", "boolean"),  # null where it is true: a line leaves out what is the default
+)
+"""(name, Hive type) of the fields of `Event`, in their order."""
+
+EXPOSURE_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
+    ("user_id", "string"),
+    ("timestamp", "bigint"),
+    ("experiment_id", "string"),
+    ("variation_id", "string"),
+    ("route", "string"),
+    ("release", "string"),
+    ("country", "string"),
+)
+"""(name, Hive type) of an exposure: who was served which variation when, and the dimensions to look at it by."""
+
+PARTITION_COLUMN: Final = "dt"
+"""Day of arrival (UTC, YYYY-MM-DD), from the path: `events/dt=2026-11-20/…`."""

@@ -1,0 +1,62 @@
+"""AWS for tests: moto's own HTTP server, so that botocore signs, sends, retries and parses as it does against AWS.
+
+One server serves a session; tests keep apart by the names of what they create. `tests/conftest.py` makes it the
+fixture `moto_endpoint`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+
+REGION: Final = "eu-central-1"
+
+_ENVIRONMENT: Final = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_SESSION_TOKEN": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""No test can reach a real account, even where the machine has one configured."""
+
+
+@contextmanager
+def moto_endpoint() -> Iterator[str]:
+    """The URL of a running moto server; until it ends, the environment names fake credentials and one region."""
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in _ENVIRONMENT.items():
+            patch.setenv(name, value)
+        _write_in_one_step(patch)
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        try:
+            host, port = server.get_host_and_port()
+            yield f"http://{host}:{port}"
+        finally:
+            server.stop()
+
+
+def _write_in_one_step(patch: pytest.MonkeyPatch) -> None:
+    """S3 holds a write's condition and writes in one step; moto does it in two, and its threads get in between."""
+    from moto.s3.responses import S3Response
+
+    put_object, one_at_a_time = S3Response.put_object, threading.Lock()
+
+    def atomic(self: S3Response) -> Any:
+        with one_at_a_time:
+            return put_object(self)
+
+    patch.setattr(S3Response, "put_object", atomic)

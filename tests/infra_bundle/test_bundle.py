@@ -1,0 +1,236 @@
+"""The bundle that ships: everything of ours runs from it alone, two builds are one, and what fails changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from zipfile import ZipFile
+
+import msgspec
+import pytest
+
+from contracts.errors import BundleNotBuilt, BundleRejected
+from infra.bundle import __main__ as command
+from infra.bundle.build import PACKAGES, REPOSITORY, Recipe, beside, build, digest
+from infra.bundle.checks import MEGABYTE, Limits
+from infra.bundle.report import Report
+from infra.bundle.target import ELF_AARCH64, elf_machine, host_target, lambda_target
+from infra.bundle.trim import AWS_SERVICES
+from local_mode.lambda_runtime.provided import lay_runtime
+from tests.aws import REGION
+
+GOAL_UNZIPPED, GOAL_ZIPPED = 170 * MEGABYTE, 60 * MEGABYTE
+
+SMALL = ("six",)
+"""Libraries of a bundle that is built in a second."""
+
+IMPORT_ALL = """
+import importlib, pkgutil
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+        importlib.import_module(module.name)
+print(json.dumps({name: module.__file__ for name, module in sys.modules.items() if getattr(module, "__file__", None)}))
+"""
+
+AWS_CLIENTS = """
+import boto3, botocore.session
+session = boto3.Session(region_name="eu-central-1")
+clients = {name: session.client(name) for name in sys.argv[2:]}
+s3, tables = (session.client(name, endpoint_url=sys.argv[1]) for name in ("s3", "dynamodb"))
+s3.create_bucket(Bucket="bundle-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+s3.put_object(Bucket="bundle-bucket", Key="k", Body=b"v", ChecksumAlgorithm="SHA256", IfNoneMatch="*")
+assert s3.get_object(Bucket="bundle-bucket", Key="k")["Body"].read() == b"v"
+assert "bundle-table" not in tables.list_tables()["TableNames"]
+assert [*session.resource("dynamodb", endpoint_url=sys.argv[1]).tables.all()] is not None
+print(json.dumps({name: client.meta.endpoint_url for name, client in clients.items()}))
+"""
+
+SEARCH = """
+from opensearchpy import helpers
+from stores.search_engine import connect
+client = connect(sys.argv[1])
+vector = {"type": "knn_vector", "dimension": 2, "method": {"name": "hnsw", "engine": "lucene", "space_type": "l2"}}
+body = {"settings": {"index": {"knn": True}}, "mappings": {"properties": {"v": vector}}}
+client.indices.create(index="bundle-probe", body=body)
+try:
+    documents = ({"_index": "bundle-probe", "_id": str(i), "v": [float(i), 1.0]} for i in range(500))
+    written, _ = helpers.bulk(client, documents, refresh=True)
+    query = {"size": 3, "query": {"knn": {"v": {"vector": [100.1, 1.0], "k": 3}}}}
+    hits = client.search(index="bundle-probe", body=query)["hits"]["hits"]
+finally:
+    client.indices.delete(index="bundle-probe")
+client.close()
+heavy = sorted({"grpc", "google", "opensearch", "requests"} & {name.partition(".")[0] for name in sys.modules})
+print(json.dumps([written, [hit["_id"] for hit in hits], heavy]))
+"""
+
+
+def from_bundle_alone(bundle: Path, tmp_path: Path, program: str, *arguments: str) -> object:
+    """What a program prints, as JSON, with the bundle and what AWS puts beside it as its only libraries."""
+    lay_runtime(runtime := tmp_path / "runtime")
+    paths = f"import json, sys\nsys.path += [{str(bundle)!r}, {str(runtime)!r}]\n"
+    credentials = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", paths + program, *arguments],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.defpath, **credentials},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_every_module_of_ours_imports_from_the_bundle_alone(serving_bundle: Path, tmp_path: Path) -> None:
+    loaded = from_bundle_alone(serving_bundle, tmp_path, IMPORT_ALL, *PACKAGES)
+    assert isinstance(loaded, dict)
+    ours = {name for name in loaded if name.partition(".")[0] in PACKAGES}
+    sources = {path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")}
+    assert len(ours) == len(sources)
+    assert all(loaded[name].startswith(str(serving_bundle)) for name in (*ours, "numpy", "msgspec"))
+
+
+def test_the_bundle_has_what_aws_calls_need(serving_bundle: Path, tmp_path: Path, moto_endpoint: str) -> None:
+    made = from_bundle_alone(serving_bundle, tmp_path, AWS_CLIENTS, moto_endpoint, *AWS_SERVICES)
+    assert isinstance(made, dict)
+    assert made.keys() == set(AWS_SERVICES)
+    assert all(REGION in url for url in made.values())
+
+
+def test_no_function_calls_a_service_that_the_bundle_lacks() -> None:
+    sources = "\n".join(path.read_text() for name in PACKAGES for path in (REPOSITORY / name).rglob("*.py"))
+    called = set(re.findall(r"""(?:client|resource|create_client)\(\s*["']([a-z0-9-]+)["']""", sources))
+    assert called <= set(AWS_SERVICES)
+
+
+def test_search_and_bulk_need_nothing_that_was_left_out(
+    serving_bundle: Path, tmp_path: Path, opensearch_url: str
+) -> None:
+    written, nearest, heavy = from_bundle_alone(serving_bundle, tmp_path, SEARCH, opensearch_url)  # type: ignore[misc]
+    assert (written, nearest) == (500, ["100", "101", "99"])
+    assert set(heavy) <= {"requests"}
+
+
+def test_two_builds_are_the_same_bytes(serving_bundle: Path, tmp_path: Path) -> None:
+    build(Recipe(host_target()), tmp_path / "again")
+    first, second = (
+        sha256(beside(out, ".zip").read_bytes()).hexdigest() for out in (serving_bundle, tmp_path / "again")
+    )
+    assert first == second
+
+
+def test_the_zip_is_the_folder(serving_bundle: Path) -> None:
+    files = sorted(path for path in serving_bundle.rglob("*") if path.is_file())
+    with ZipFile(beside(serving_bundle, ".zip")) as archive:
+        assert archive.namelist() == [str(path.relative_to(serving_bundle)) for path in files]
+        assert all(archive.read(str(path.relative_to(serving_bundle))) == path.read_bytes() for path in files)
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o644}
+    compiled = [path for path in files if path.suffix == ".pyc"]
+    assert {path.read_bytes()[4:8] for path in compiled} == {b"\x01\0\0\0"}  # hashed, and trusted unchecked
+    assert len(compiled) == len([path for path in files if path.suffix == ".py"])
+
+
+def test_nothing_changed_is_nothing_done(serving_bundle: Path) -> None:
+    before = serving_bundle.stat().st_ctime_ns, beside(serving_bundle, ".zip").stat().st_mtime_ns
+    report = build(Recipe(host_target()), serving_bundle)
+    assert (serving_bundle.stat().st_ctime_ns, beside(serving_bundle, ".zip").stat().st_mtime_ns) == before
+    assert report.made_from == digest(Recipe(host_target())) != digest(Recipe(lambda_target()))
+    kept = sum(library.kept_bytes for library in report.libraries)
+    assert kept == report.unzipped_bytes
+    assert kept == sum(path.stat().st_size for path in serving_bundle.rglob("*") if path.is_file())
+
+
+def standing(folder: Path) -> Path:
+    """A bundle that was built before, from something else."""
+    out = folder / "serving"
+    out.mkdir()
+    (out / "handler.py").write_text("old\n")
+    beside(out, ".zip").write_bytes(b"old")
+    report = Report("host", "other", compiled=True, libraries=[], unzipped_bytes=4, zip_bytes=3)
+    beside(out, ".json").write_bytes(msgspec.json.encode(report))
+    return out
+
+
+def untouched(out: Path) -> bool:
+    parts = sorted(path.name for path in out.parent.iterdir() if path.suffix != ".lock")
+    texts = (out / "handler.py").read_text(), beside(out, ".zip").read_bytes()
+    return texts == ("old\n", b"old") and parts == ["serving", "serving.json", "serving.zip"]
+
+
+@pytest.mark.usefixtures("serving_bundle")  # where it was built, the libraries are to be had
+@pytest.mark.parametrize(
+    ("limits", "problem"), [(Limits(unzipped=1000), "MB unzipped"), (Limits(zipped=1000), "MB zipped")]
+)
+def test_a_refused_bundle_leaves_the_one_before(tmp_path: Path, limits: Limits, problem: str) -> None:
+    out = standing(tmp_path)
+    with pytest.raises(BundleRejected, match=problem) as refused:
+        build(Recipe(host_target(), SMALL, limits), out)
+    assert len(refused.value.problems) == 1
+    assert untouched(out)
+
+
+def test_an_index_out_of_reach_is_named_and_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = standing(tmp_path)
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path.parent / "empty-cache"))
+    with pytest.raises(BundleNotBuilt, match="could not install the libraries for lambda"):
+        build(Recipe(lambda_target()), out)
+    assert untouched(out)
+    monkeypatch.setattr(sys, "argv", ["bundle", "--out", str(out)])
+    assert command.main() == 1
+    assert capsys.readouterr().err.startswith("bundle-not-built: ")
+
+
+@pytest.mark.usefixtures("serving_bundle")
+def test_source_that_does_not_compile_is_named(tmp_path: Path) -> None:
+    broken = replace(host_target(), compiler=Path("/bin/false"))
+    with pytest.raises(BundleNotBuilt, match="does not compile"):
+        build(Recipe(broken, SMALL), out := standing(tmp_path))
+    assert untouched(out)
+
+
+@pytest.mark.usefixtures("serving_bundle")
+def test_a_new_bundle_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    out = standing(tmp_path)
+    (tmp_path / ".serving-killed" / "bundle").mkdir(parents=True)  # by a build that was killed
+    report = build(Recipe(replace(host_target(), compiler=None), SMALL), out)
+    assert not (out / "handler.py").exists()
+    assert (out / "six.py").exists()
+    assert [*out.rglob("*.pyc")] == []
+    assert (report.compiled, [library.name for library in report.libraries]) == (False, ["six", "tandem-recommender"])
+    assert "without .pyc" in report.table()
+    names = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock")
+    assert names == ["serving", "serving.json", "serving.zip"]
+
+
+def test_the_arm64_bundle_is_what_aws_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "serving"
+    monkeypatch.setattr(sys, "argv", ["bundle", "--target", "lambda", "--out", str(out)])
+    if command.main() != 0:
+        reason = capsys.readouterr().err
+        assert reason.startswith("bundle-not-built"), reason
+        if os.environ.get("TANDEM_REQUIRE_BUNDLE") == "1":
+            pytest.fail(f"TANDEM_REQUIRE_BUNDLE=1, but: {reason}")
+        pytest.skip(f"no arm64 bundle: {reason}")
+    shared = [*out.rglob("*.so*")]
+    assert len(shared) > 20
+    assert {elf_machine(path) for path in shared} == {ELF_AARCH64}
+    report = msgspec.json.decode(beside(out, ".json").read_bytes(), type=Report)
+    assert report.unzipped_bytes <= GOAL_UNZIPPED
+    assert report.zip_bytes == beside(out, ".zip").stat().st_size <= GOAL_ZIPPED
+    assert not report.compiled or [*out.rglob("*.cpython-314.pyc")]
+    table = capsys.readouterr().out
+    assert all(library.name in table for library in report.libraries)
+    with ZipFile(beside(out, ".zip")) as archive:
+        assert {"lambda_user_tower/handler.py", "numpy/__init__.py"} <= set(archive.namelist())
