@@ -28,7 +28,8 @@ from lambda_user_tower.settings import LambdaSettings
 from local_mode.asking import recommendation_event
 from local_mode.opensearch import server
 from stores.circuit_breaker import FAILURES
-from stores.releases import LocalReleases, TrainingFacts, write_bundle
+from stores.release_files import TrainingFacts, write_bundle
+from stores.releases import LocalReleases
 from stores.search_engine import connect
 from tests.toy_world import item_id, toy_model
 

@@ -88,10 +88,7 @@ def _load(work: Path, asked: argparse.Namespace) -> dict[str, Any]:
 def _publish(work: Path, asked: argparse.Namespace) -> dict[str, Any]:
     store, client = LocalReleases(work / "home"), loader_client(asked.url)
     name = _kept(work, "load")["index"]
-    current = store.current()
-    done = publish(
-        store, store.ids()[-1], None, current.etag if current else None, loaded=Loaded(client, name, _tell)
-    ).publication
+    done = publish(store, store.ids()[-1], None, store.etag(), loaded=Loaded(client, name, _tell)).publication
     return {"publication": done.id, "verification": done.verification}
 
 

@@ -27,7 +27,8 @@ from index_loader.indexes import own_indexes
 from index_loader.run import publish_or_load_again, run
 from index_loader.sweep import sweep
 from local_mode.opensearch import server
-from stores.releases import LocalReleases, TrainingFacts, write_bundle
+from stores.release_files import TrainingFacts, write_bundle
+from stores.releases import LocalReleases
 from stores.search_engine import connect, loader_client
 from tests.toy_world import toy_model
 
@@ -114,9 +115,9 @@ def _load(url: str, home: Path, release: str) -> None:
     status = 3
     try:
         store = LocalReleases(home)
-        current = store.current()
+        etag = store.etag()
         loaded = run(store, loader_client(url), release)
-        publish_or_load_again(store, release, None, current.etag if current else None, loaded)
+        publish_or_load_again(store, release, None, etag, loaded)
         status = 0
     except TandemError as error:
         print(error, file=sys.stderr)

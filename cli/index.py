@@ -51,7 +51,7 @@ def run(
         loaded = run_steps(store, client, chosen, fresh=fresh, progress=progress)
         publication = None
         if not no_publish:
-            verdict, etag = _verdict(store, chosen), _etag(store)
+            verdict, etag = _verdict(store, chosen), store.etag()
             publication = publish_or_load_again(store, chosen, verdict, etag, loaded).publication
     text = f"{publication.index} holds {chosen} and serves." if publication else f"{loaded.name} is final."
     name = publication.index if publication else loaded.name
@@ -217,12 +217,7 @@ def _index(store: LocalReleases, client: OpenSearch, release: str, name: str | N
 def _publish(store: LocalReleases, release: str, loaded: Any) -> Any:
     from index_loader.publish import publish as publish_release
 
-    return publish_release(store, release, _verdict(store, release), _etag(store), loaded=loaded).publication
-
-
-def _etag(store: LocalReleases) -> str | None:
-    current = store.current()
-    return current.etag if current else None
+    return publish_release(store, release, _verdict(store, release), store.etag(), loaded=loaded).publication
 
 
 def _verdict(store: LocalReleases, release: str) -> GateReport | None:

@@ -88,8 +88,7 @@ def publish(
 
     one_of("--model", model, MODELS)
     store = LocalReleases(home)
-    current = store.current()
-    moved = publish_release(store, release, None, current.etag if current else None, served_model=model)
+    moved = publish_release(store, release, None, store.etag(), served_model=model)
     emit(as_json, moved.publication, lambda: say(f"{moved.publication.id} serves {release} ({model})."))
 
 

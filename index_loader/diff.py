@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from contracts.fitted import FittedModel
 from contracts.segments import GLOBAL_KEY
-from stores.releases import LocalReleases
+from stores.releases import Releases
 
 _COMPARED_ITEMS: Final = 200
 """Most popular common items whose neighbours are compared: enough for a stable mean, milliseconds to scan."""
 _NEIGHBOURS: Final = 10
 
 
-def diff(store: LocalReleases, before: str, after: str) -> dict[str, Any]:
+def diff(store: Releases, before: str, after: str) -> dict[str, Any]:
     """Differences of two sealed releases. Raises ReleaseNotFound, ReleaseCorrupt."""
     manifests = [store.manifest(release) for release in (before, after)]
     old, new = (store.open(release) for release in (before, after))

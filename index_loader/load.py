@@ -17,7 +17,7 @@ from contracts.errors import IndexLoadFailed
 from contracts.index_document import SEGMENT_ITEMS, IndexMeta
 from contracts.release import Manifest
 from index_loader.documents import Chunk, Documents
-from stores.releases import LocalReleases
+from stores.releases import Releases
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -39,7 +39,7 @@ class _Later(Exception):
 
 
 def load(
-    store: LocalReleases,
+    store: Releases,
     client: OpenSearch,
     release: str,
     name: str,

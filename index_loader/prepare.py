@@ -25,7 +25,7 @@ from contracts.index_document import (
     index_name,
 )
 from contracts.release import MODELS, Manifest
-from stores.releases import LocalReleases
+from stores.releases import Releases
 from stores.tensor_files import forget_pages
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _BLOCK: Final = 65_536
 """Rows looked at together: 16 MB of vectors."""
 
 
-def prepare(store: LocalReleases, client: OpenSearch, release: str, settings: IndexSettings | None = None) -> str:
+def prepare(store: Releases, client: OpenSearch, release: str, settings: IndexSettings | None = None) -> str:
     """Create an empty index for a release, under the next free run; returns its name.
 
     Raises IndexLoadFailed where the release cannot be indexed; nothing has been created then.

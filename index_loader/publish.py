@@ -19,7 +19,8 @@ from index_loader.recall import VerifySettings
 from index_loader.verify import verify, verify_loaded
 from retrieval.golden import replay_golden
 from retrieval.opened import open_model
-from stores.releases import Current, LocalReleases, now_text
+from stores.publications import now_text
+from stores.releases import Current, Releases
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -48,7 +49,7 @@ class Loaded:
 
 
 def publish(
-    store: LocalReleases,
+    store: Releases,
     release: str,
     gate: GateReport | None,
     if_match: str | None,
@@ -91,7 +92,7 @@ def publish(
     return store.publish(publication, if_match)
 
 
-def rollback(store: LocalReleases, publication: str | None = None, client: OpenSearch | None = None) -> Current:
+def rollback(store: Releases, publication: str | None = None, client: OpenSearch | None = None) -> Current:
     """Serve an earlier publication again: the one before the current, or the one named.
 
     Its release is opened and its golden cases replayed first, and with a `client` its index is looked for. Raises

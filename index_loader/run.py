@@ -16,14 +16,14 @@ from index_loader.indexes import own_indexes
 from index_loader.load import Progress, load
 from index_loader.prepare import prepare
 from index_loader.publish import Loaded, publish
-from stores.releases import Current, LocalReleases
+from stores.releases import Current, Releases
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
 
 def run(
-    store: LocalReleases,
+    store: Releases,
     client: OpenSearch,
     release: str,
     *,
@@ -45,7 +45,7 @@ def run(
 
 
 def publish_or_load_again(
-    store: LocalReleases, release: str, gate: GateReport | None, if_match: str | None, loaded: Loaded
+    store: Releases, release: str, gate: GateReport | None, if_match: str | None, loaded: Loaded
 ) -> Current:
     """Publish what was loaded; where it is not good enough, load once into a new index and publish that.
 
@@ -61,7 +61,7 @@ def publish_or_load_again(
         return publish(store, release, gate, if_match, loaded=again)
 
 
-def newest_index(store: LocalReleases, client: OpenSearch, release: str) -> str | None:
+def newest_index(store: Releases, client: OpenSearch, release: str) -> str | None:
     """The newest index of a release that this code can read, whether complete or not; None where it has none."""
     wanted = (release, store.manifest(release).digest, DOCUMENT_VERSION)
     names = [index.name for index in own_indexes(client) if (index.release, index.digest, index.version) == wanted]

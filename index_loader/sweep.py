@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from index_loader.indexes import OwnIndex, own_indexes
-from stores.releases import KEEP_PUBLICATIONS, LocalReleases
+from stores.releases import KEEP_PUBLICATIONS, Releases
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -32,7 +32,7 @@ class Swept:
 
 
 def sweep(
-    store: LocalReleases,
+    store: Releases,
     client: OpenSearch,
     *,
     delete: bool = False,
@@ -52,7 +52,7 @@ def sweep(
     return Swept(doomed, kept)
 
 
-def _why_kept(store: LocalReleases, index: OwnIndex, keep: int, young_seconds: float) -> str:
+def _why_kept(store: Releases, index: OwnIndex, keep: int, young_seconds: float) -> str:
     """Why an index stays, as the store is now; empty where it does not."""
     for publication in store.kept(keep):
         if publication.index == index.name:

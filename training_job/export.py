@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from contracts.fitted import to_bundle
-from stores.releases import TrainingFacts, write_bundle
+from stores.release_files import TrainingFacts, write_bundle
 from training_job.fit import Fitted
 
 

@@ -22,7 +22,8 @@ from index_loader.diff import diff
 from index_loader.publish import publish, rollback
 from index_loader.verify import verify
 from retrieval.opened import open_model
-from stores.releases import LocalReleases, TrainingFacts, write_bundle
+from stores.release_files import TrainingFacts, write_bundle
+from stores.releases import LocalReleases
 from stores.vector_index import ExactIndex
 from tests.toy_world import toy_model
 

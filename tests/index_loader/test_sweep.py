@@ -24,8 +24,7 @@ def put(store: LocalReleases, client: Any, seed: int) -> tuple[str, str]:
     """A release of a seed, published from an index of its own; both names."""
     release = seal(store, toy_model(seed=seed))
     loaded = run(store, client, release)
-    current = store.current()
-    publish(store, release, None, current.etag if current else None, loaded=loaded)
+    publish(store, release, None, store.etag(), loaded=loaded)
     return release, loaded.name
 
 

@@ -9,7 +9,8 @@ from contracts.fitted import FittedModel, to_bundle
 from index_loader.finalise import finalise
 from index_loader.load import load
 from index_loader.prepare import prepare
-from stores.releases import LocalReleases, TrainingFacts, write_bundle
+from stores.release_files import TrainingFacts, write_bundle
+from stores.releases import LocalReleases
 
 
 def seal(store: LocalReleases, model: FittedModel) -> str:

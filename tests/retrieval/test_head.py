@@ -23,7 +23,8 @@ from retrieval.recommend import find_candidates
 from retrieval.settings import RetrievalSettings
 from retrieval.similar import similar_items
 from retrieval.user_tower import encode_user
-from stores.releases import LocalReleases, TrainingFacts, write_bundle
+from stores.release_files import TrainingFacts, write_bundle
+from stores.releases import LocalReleases
 from tests.toy_world import NOW, item_id, toy_model
 
 HEAD = 60

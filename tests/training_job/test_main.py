@@ -15,7 +15,8 @@ from contracts.errors import SettingsInvalid
 from contracts.fitted import from_bundle
 from data_sources.dataset import write_dataset
 from retrieval.golden import replay_golden
-from stores.releases import LocalReleases, read_bundle
+from stores.release_files import read_bundle
+from stores.releases import LocalReleases
 from training_job.__main__ import main
 from training_job.settings import Effort, TrainingSettings
 

@@ -8,7 +8,7 @@ from contracts.fitted import from_bundle, to_bundle
 from retrieval.als import fold_in
 from retrieval.filters import ItemFilters
 from retrieval.user_tower import encode_user
-from stores.releases import TrainingFacts, read_bundle, write_bundle
+from stores.release_files import TrainingFacts, read_bundle, write_bundle
 from tests.toy_world import toy_model
 from training_job.assemble import head_rows
 from training_job.probes import ProbedModel, ProbeUsers, probe_arrays
