@@ -1,42 +1,43 @@
 """Profiles: what serving knows of each user, one small record each, read once a request.
 
-`Profiles` is the protocol, `SqliteProfiles` the local version. A record holds the newest history, the newest seen
-items, features and the count of events ever; it is live data beside the release (decision 14), and an event that
-arrives twice counts once. It does not know items or rows: ids are opaque. The Lambda edge reads and appends, the
-backfill after a publish loads all users at once.
+`Profiles` is the protocol, `SqliteProfiles` the local class; the one in AWS is `dynamodb_profiles.py`. A record holds
+the newest history, the newest seen items, the visit, features and the count of events ever; it is live data beside the
+release (decision 14), and an event that arrives twice counts once (`profile_rules.py`). It does not know items or rows:
+ids are opaque. The Lambda edge reads and appends, the backfill after a publish loads all users at once.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
-from itertools import islice, repeat
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 import msgspec
 
 from contracts.deadline import Deadline
-from contracts.errors import ProfilesUnavailable, StateBusy, StorageFull
+from contracts.errors import IdInvalid, ProfilesUnavailable, ProfileTooLarge, StateBusy, StorageFull, TandemError
 from contracts.interactions import Interactions
-from contracts.profile import HISTORY_LIMIT, SEEN_LIMIT, HistoryEvent, Profile
+from contracts.profile import HistoryEvent, Profile
+from stores.profile_loading import loaded_profiles
+from stores.profile_records import Stored as Stored
+from stores.profile_records import check_ids, is_id, pack, unpack
+from stores.profile_rules import Addition as Addition
+from stores.profile_rules import with_events, with_features, with_load
 
-CURRENT_VERSION: Final = 1
+CURRENT_VERSION: Final = 2
+"""Of the file; 1 held records of format 1, which are read and written anew one by one."""
 OLDEST_READABLE_VERSION: Final = 1
-
-EVENT_IDS_LIMIT: Final = 500
-"""Newest event ids that a user's record remembers: a queue delivers again within minutes, not after 500 events."""
-
-_DIGEST_BYTES: Final = 8
-"""Of an event id: two of a user's 500 collide once in 10¹⁴ users."""
 
 _BUSY_MS: Final = 5_000
 """How long a writer waits for another; a write takes well under a millisecond, a chunk of a bulk load 0.2 s."""
 
-CHUNK_USERS: Final = 10_000
+CHUNK_USERS: Final = 1_000
 """Users of one transaction of a bulk load: enough to write fast, few enough that events get in between."""
 
 _CREATE: Final = """
@@ -46,37 +47,47 @@ CREATE TABLE IF NOT EXISTS profiles (
     event_ids BLOB NOT NULL DEFAULT x''
 )
 """
-_READ: Final = "SELECT profile FROM profiles WHERE user_id = ?"
-_READ_WITH_IDS: Final = "SELECT profile, event_ids FROM profiles WHERE user_id = ?"
+_READ: Final = "SELECT profile, event_ids FROM profiles WHERE user_id = ?"
 _WRITE: Final = "INSERT OR REPLACE INTO profiles (user_id, profile, event_ids) VALUES (?, ?, ?)"
-_WRITE_PROFILE: Final = (
-    "INSERT INTO profiles (user_id, profile) VALUES (?, ?) "
-    "ON CONFLICT (user_id) DO UPDATE SET profile = excluded.profile"
-)
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Profile).decode
 
 
 class Profiles(Protocol):
     """Where profiles are kept."""
 
     def get(self, user_id: str, deadline: Deadline | None = None) -> Profile:
-        """The profile of a user; an empty one for a stranger.
+        """The profile of a user; an empty one for a stranger, and for an id that no store can hold.
 
-        Raises ProfilesUnavailable where the store cannot answer (before `deadline`).
+        Sees every write that was acknowledged before. Raises ProfilesUnavailable where the store cannot answer (before
+        `deadline`).
         """
         ...
 
-    def append(self, user_id: str, events: Sequence[HistoryEvent], event_ids: Sequence[str] = ()) -> int:
-        """Add events to a history; returns how many were new.
+    def read(self, user_ids: Sequence[str]) -> dict[str, Stored]:
+        """What is stored of some users, strangers included. Raises ProfilesUnavailable, StateBusy."""
+        ...
 
-        `event_ids` [events], where they have any: an event whose id the record remembers is not added again.
+    def append(self, user_id: str, events: Sequence[HistoryEvent], event_ids: Sequence[str] = ()) -> int:
+        """Add events to one user, as of now; returns how many were new.
+
+        `event_ids` [events], where they have any: an event whose id the record remembers is not added again. Raises
+        IdInvalid, ProfilesUnavailable, StateBusy, StorageFull.
+        """
+        ...
+
+    def append_all(
+        self, additions: Sequence[Addition], now_seconds: int, known: Mapping[str, Stored] = {}
+    ) -> list[int | TandemError]:
+        """[additions] how many events of each were new, or the named failure of its user.
+
+        `now_seconds`: Unix time of arrival; `known`: what `read` returned, which spares reading again.
         """
         ...
 
     def put_features(self, user_id: str, features: Mapping[str, Any]) -> None:
-        """Replace the features of a user."""
+        """Replace the features of a user.
+
+        Raises IdInvalid, ProfileTooLarge, ProfilesUnavailable, StateBusy, StorageFull.
+        """
         ...
 
     def bulk_load(
@@ -87,12 +98,19 @@ class Profiles(Protocol):
         features: Iterable[Mapping[str, Any]] | None = None,
         *,
         timed: bool = True,
+        watermark: int | None = None,
     ) -> int:
-        """Replace the profiles of many users; returns how many.
+        """Bring the profiles of many users up to a dataset, beside writers of live events; returns how many users.
 
         `user_ids` and `features` follow the users of `interactions`, `item_ids` names its item rows; `timed`: its times
-        are Unix seconds. A user is replaced whole or not at all; after a failure, run it again.
+        are Unix seconds; `watermark`: the newest of them. Stored history after the watermark stays on top and is
+        counted; without times or a watermark, a record with more events than the dataset stays. A user is changed whole
+        or not at all, and not written where nothing changes; after a failure, run it again.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
         ...
 
 
@@ -126,28 +144,36 @@ class SqliteProfiles:
 
     def get(self, user_id: str, deadline: Deadline | None = None) -> Profile:  # noqa: ARG002  # a local read is 20 µs
         """See `Profiles.get`."""
-        with self._naming_failures():
-            with self._reading:
-                record = self._reader.execute(_READ, (user_id,)).fetchone()
-            return Profile(user_id=user_id) if record is None else _decode(record[0])
+        return self._read(user_id).profile
+
+    def read(self, user_ids: Sequence[str]) -> dict[str, Stored]:
+        """See `Profiles.read`."""
+        return {user_id: self._read(user_id) for user_id in user_ids}
 
     def append(self, user_id: str, events: Sequence[HistoryEvent], event_ids: Sequence[str] = ()) -> int:
-        """See `Profiles.append`. An event older than the newest one is put where its time belongs."""
-        with self._writing() as connection:
-            record = connection.execute(_READ_WITH_IDS, (user_id,)).fetchone()
-            profile, remembered = (Profile(user_id=user_id), b"") if record is None else (_decode(record[0]), record[1])
-            new, remembered = _not_remembered(events, event_ids, remembered)
-            if new:
-                connection.execute(_WRITE, (user_id, _encode(_with_events(profile, new)), remembered))
-            return len(new)
+        """See `Profiles.append`."""
+        (outcome,) = self.append_all([Addition(user_id, events, event_ids)], int(time.time()))
+        if isinstance(outcome, TandemError):
+            raise outcome
+        return outcome
+
+    def append_all(
+        self,
+        additions: Sequence[Addition],
+        now_seconds: int,
+        known: Mapping[str, Stored] = {},  # noqa: ARG002  # reading within the transaction costs as little
+    ) -> list[int | TandemError]:
+        """See `Profiles.append_all`. One transaction: all users are written, except those that failed, or none."""
+        try:
+            with self._writing():
+                return [self._append(addition, now_seconds) for addition in additions]
+        except TandemError as error:
+            return [error] * len(additions)
 
     def put_features(self, user_id: str, features: Mapping[str, Any]) -> None:
         """See `Profiles.put_features`."""
-        with self._writing() as connection:
-            record = connection.execute(_READ, (user_id,)).fetchone()
-            profile = Profile(user_id=user_id) if record is None else _decode(record[0])
-            changed = msgspec.structs.replace(profile, features=dict(features))
-            connection.execute(_WRITE_PROFILE, (user_id, _encode(changed)))
+        with self._writing():
+            self._change(user_id, lambda stored: with_features(stored, features))
 
     def bulk_load(
         self,
@@ -157,17 +183,51 @@ class SqliteProfiles:
         features: Iterable[Mapping[str, Any]] | None = None,
         *,
         timed: bool = True,
+        watermark: int | None = None,
     ) -> int:
         """See `Profiles.bulk_load`. A transaction per CHUNK_USERS: memory does not grow with the users."""
-        known = repeat({}) if features is None else features
-        profiles = _profiles_of(user_ids, item_ids, interactions, known, timed=timed)
-        records = ((profile.user_id, _encode(profile)) for profile in profiles)
+        profiles = loaded_profiles(user_ids, item_ids, interactions, features, timed=timed)
+        newest, has_features = watermark if timed else None, features is not None
         loaded = 0
-        while chunk := list(islice(records, CHUNK_USERS)):
-            with self._writing() as connection:
-                connection.executemany(_WRITE_PROFILE, chunk)
+        while chunk := list(islice(profiles, CHUNK_USERS)):
+            with self._writing():
+                for profile in chunk:
+                    change = partial(with_load, loaded=profile, watermark=newest, has_features=has_features)
+                    self._change(profile.user_id or "", change)
             loaded += len(chunk)
         return loaded
+
+    def _read(self, user_id: str) -> Stored:
+        if not is_id(user_id):
+            return Stored(Profile(user_id=user_id))
+        with self._naming_failures():
+            with self._reading:
+                record = self._reader.execute(_READ, (user_id,)).fetchone()
+            return Stored(Profile(user_id=user_id)) if record is None else unpack(user_id, *record)
+
+    def _append(self, addition: Addition, now_seconds: int) -> int | TandemError:
+        """What became of one user's events; only a failure of theirs, the store's own is raised."""
+        new = 0
+
+        def change(stored: Stored) -> Stored:
+            nonlocal new
+            changed, new = with_events(stored, addition, now_seconds)
+            return changed
+
+        try:
+            self._change(addition.user_id, change)
+        except (IdInvalid, ProfileTooLarge, msgspec.DecodeError) as error:
+            return error if isinstance(error, TandemError) else self._unavailable(error)
+        return new
+
+    def _change(self, user_id: str, change: Callable[[Stored], Stored]) -> None:
+        """Apply a change to a record within a transaction."""
+        check_ids((user_id,), "a user's")
+        record = self._writer.execute(_READ, (user_id,)).fetchone()
+        stored = Stored(Profile(user_id=user_id)) if record is None else unpack(user_id, *record)
+        changed = change(stored)
+        if changed is not stored:
+            self._writer.execute(_WRITE, (user_id, *pack(changed)))
 
     def _check_version(self) -> None:
         try:
@@ -181,6 +241,8 @@ class SqliteProfiles:
         if version == 0 and not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._writer.execute(_CREATE)
             self._writer.execute(f"PRAGMA user_version = {CURRENT_VERSION}")
+        elif version == 1:
+            self._writer.execute(f"PRAGMA user_version = {CURRENT_VERSION}")  # what wrote 1 must not write beside us
         elif not OLDEST_READABLE_VERSION <= version <= CURRENT_VERSION:
             raise ProfilesUnavailable(
                 f"{self._path}: version {version} is outside the readable range "
@@ -189,12 +251,12 @@ class SqliteProfiles:
             )
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[None]:
         """A transaction that no other writer interleaves with."""
         with self._naming_failures(), self._taking_turns:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield self._writer
+                yield
                 self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
@@ -234,67 +296,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _not_remembered(
-    events: Sequence[HistoryEvent], event_ids: Sequence[str], remembered: bytes
-) -> tuple[list[HistoryEvent], bytes]:
-    """The events whose ids are new, and the ids to remember now."""
-    if not event_ids:
-        return list(events), remembered
-    known = {remembered[at : at + _DIGEST_BYTES] for at in range(0, len(remembered), _DIGEST_BYTES)}
-    new = []
-    for event, event_id in zip(events, event_ids, strict=True):
-        digest = blake2b(event_id.encode(), digest_size=_DIGEST_BYTES).digest()
-        if digest not in known:
-            known.add(digest)
-            remembered += digest
-            new.append(event)
-    return new, remembered[-EVENT_IDS_LIMIT * _DIGEST_BYTES :]
-
-
-def _with_events(profile: Profile, new: Sequence[HistoryEvent]) -> Profile:
-    history = list(profile.history)
-    for event in new:
-        place = len(history)
-        while place and _is_later(history[place - 1], event):
-            place -= 1
-        history.insert(place, event)
-    touched = dict.fromkeys(event.item_id for event in reversed(new))  # newest first, each once
-    seen = [item for item in profile.seen if item not in touched] + list(touched)[::-1]
-    return msgspec.structs.replace(
-        profile,
-        history=history[-HISTORY_LIMIT:],
-        n_events=profile.n_events + len(new),
-        seen=seen[-SEEN_LIMIT:],
-    )
-
-
-def _is_later(one: HistoryEvent, other: HistoryEvent) -> bool:
-    """Where a time is missing, the order of arrival stands."""
-    return one.timestamp is not None and other.timestamp is not None and one.timestamp > other.timestamp
-
-
-def _profiles_of(
-    user_ids: Iterable[str],
-    item_ids: Sequence[str],
-    interactions: Interactions,
-    features: Iterable[Mapping[str, Any]],
-    *,
-    timed: bool,
-) -> Iterator[Profile]:
-    names = list(item_ids)
-    for user, (user_id, known) in enumerate(zip(user_ids, features, strict=False)):  # features may repeat for ever
-        events = interactions.of(user)
-        newest = slice(max(events.start, events.stop - HISTORY_LIMIT), events.stop)
-        rows = interactions.items[events].tolist()
-        times = interactions.times[newest].tolist() if timed else repeat(None)
-        items = (names[row] for row in rows[-HISTORY_LIMIT:])
-        newest_seen = [names[row] for row in islice(dict.fromkeys(reversed(rows)), SEEN_LIMIT)]
-        yield Profile(
-            user_id=user_id,
-            history=list(map(HistoryEvent, items, times, interactions.weights[newest].tolist())),
-            n_events=len(rows),
-            seen=newest_seen[::-1],
-            features={name: value for name, value in known.items() if value is not None},
-        )
