@@ -20,7 +20,9 @@ from reranking.rerank import rerank
 from reranking.rules import SlateRules
 from retrieval.recommend import find_candidates
 from stores.profiles import SqliteProfiles
-from stores.releases import LocalReleases, TrainingFacts, now_text, write_bundle
+from stores.publications import now_text
+from stores.release_files import TrainingFacts, write_bundle
+from stores.releases import LocalReleases
 from tests.toy_world import NOW, item_id, toy_model
 
 
@@ -50,11 +52,21 @@ def user_id(user: int) -> str:
 
 def events_of(n_users: int, places: int) -> list[dict[str, Any]]:
     """One event per user, as API Gateway sends it."""
-    return [_event(json.dumps({"user_id": user_id(user), "num_items": places})) for user in range(n_users)]
-
-
-def _event(body: str) -> dict[str, Any]:
     path = "/v1/recommendations"
+    return [_event(path, json.dumps({"user_id": user_id(user), "num_items": places})) for user in range(n_users)]
+
+
+def item_of(row: int) -> str:
+    """The id of an item of this world."""
+    return item_id(row)
+
+
+def sent(body: dict[str, Any]) -> dict[str, Any]:
+    """What a user did, as API Gateway sends it."""
+    return _event("/v1/events", json.dumps(body))
+
+
+def _event(path: str, body: str) -> dict[str, Any]:
     return {
         "version": "2.0",
         "routeKey": f"POST {path}",
@@ -82,7 +94,7 @@ def core_of(edge: Edge, places: int) -> Callable[[dict[str, Any], object], dict[
         body = event["body"]
         if body not in known:  # once, before the calls that count
             request = RecommendationRequest(**json.loads(body))
-            known[body] = request, edge.profiles.get(request.user_id or "")
+            known[body] = request, edge.storage.profiles.get(request.user_id or "")
         request, profile = known[body]
         found = find_candidates(model, model.index, profile, request, served.retrieval, Deadline(150), NOW)
         rerank(found, model.items, rules, served.rerank, NOW)

@@ -1,51 +1,75 @@
-"""One process's edge: the opened publication, the profiles and the log, and the one boundary around every request.
+"""One process's edge: what it has opened, its stores and its log, and the one boundary around every request.
 
-Routes a call to its answer and turns whatever goes wrong into a problem. What an endpoint does is in `recommend.py`
-and `health.py`. `handler.py` makes one from the environment, the dev server and the tests make their own.
+Routes a call to its answer and turns whatever goes wrong into a problem. What an endpoint does is in `recommend.py`,
+`intake.py` and `health.py`. `handler.py` makes one from the environment, the dev server and the tests make their own.
 """
 
 from __future__ import annotations
 
 import time
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from contracts.deadline import Deadline
+from contracts.errors import TandemError, UserForbidden
+from lambda_user_tower.catalogue import Catalogues
+from lambda_user_tower.events_parse import parse_events
 from lambda_user_tower.health import health
+from lambda_user_tower.intake import FAILED, EventsAnswer, EventStatus, Intake, take_in
 from lambda_user_tower.logs import Log, cause
 from lambda_user_tower.parse import parse_request
-from lambda_user_tower.payload import read_call, request_id
+from lambda_user_tower.payload import Call, authorised_user, read_call, request_id
 from lambda_user_tower.problems import ok_response, problem_response
 from lambda_user_tower.recommend import Turn, answer
 from lambda_user_tower.routing import Endpoint, find_endpoint
 from lambda_user_tower.serving import Serving
 from lambda_user_tower.settings import LambdaSettings
-from stores.profiles import SqliteProfiles
-from stores.releases import LocalReleases
+from lambda_user_tower.storage import Storage
+
+Facts = dict[str, Any]
+Answerer = Callable[[str, Call, Facts], dict[str, Any]]
+"""Id of the path, call, and what the log should say → response."""
+
+RESTORE_PATIENCE_SECONDS: Final = 0.8
+"""After a snapshot is restored, its first request waits so long for a publication that came since."""
+
+_ANOTHER_USER: Final = "user_id: the caller is let in as another user."
+_STATUS: Final = {
+    EventStatus.TOO_MANY: 429,
+    EventStatus.NOT_WRITTEN: 503,
+    EventStatus.PROFILE_NOT_WRITTEN: 503,
+}
+"""HTTP status of a single event that was not taken; of a batch each event has its own answer."""
 
 
 class Edge:
-    """Events to responses, from one folder of releases and profiles."""
+    """Events to responses."""
 
-    def __init__(self, settings: LambdaSettings) -> None:
-        """Opens nothing yet."""
-        self.settings, self.log = settings, Log(settings.log_level, settings.log_key)
-        self.serving = Serving(LocalReleases(settings.home), settings, self.log)
-
-    @cached_property
-    def profiles(self) -> SqliteProfiles:
-        """Opened by the first request that needs one. Raises ProfilesUnavailable, and is tried again then."""
-        return SqliteProfiles(self.settings.home / "profiles.sqlite")
+    def __init__(self, settings: LambdaSettings, log: Log | None = None) -> None:
+        """Opens nothing yet. `log`: where lines go, by default stderr."""
+        self.settings, self.log = settings, log or Log(settings.log_level, settings.log_key)
+        self.storage = Storage(settings)
+        self.serving = Serving(self.storage.releases, settings, self.log)
+        self.catalogues = Catalogues(self.storage.releases, settings.pointer_check_seconds, self.log)
+        self._special: Mapping[Endpoint, Answerer] = {Endpoint.HEALTH: self._health, Endpoint.EVENTS: self._take_in}
 
     def close(self) -> None:
-        """Close the profile store, where a process does not end with its edge."""
-        if (profiles := self.__dict__.pop("profiles", None)) is not None:
-            profiles.close()
+        """Close the stores, where a process does not end with its edge."""
+        self.storage.close()
+
+    def restored(self, following: Serving | Catalogues) -> None:
+        """Make connections anew and see what serves now: for a process that comes back from a snapshot."""
+        self.storage.reconnect()
+        self.serving.reconnect()
+        try:
+            following.look_now(RESTORE_PATIENCE_SECONDS)
+        except TandemError as error:  # its requests will say the same
+            self.log.write("ERROR", "not-opened-after-restore", error=str(error))
 
     def __call__(self, event: object, context: object = None) -> dict[str, Any]:
         """The response to an event, whatever it is."""
         started = time.monotonic()
-        facts: dict[str, Any] = {"request_id": request_id(event, context)}
+        facts: Facts = {"request_id": request_id(event, context)}
         try:
             response = self._respond(event, facts)
         except Exception as error:  # noqa: BLE001  # the one boundary: whatever went wrong becomes a problem
@@ -55,25 +79,64 @@ class Edge:
         self.log.answered(response["statusCode"], facts)
         return response
 
-    def _respond(self, event: object, facts: dict[str, Any]) -> dict[str, Any]:
-        """Answer a call, noting on the way what the log should say of it.
+    def _respond(self, event: object, facts: Facts) -> dict[str, Any]:
+        """Answer a call, noting on the way what the log should say of it."""
+        call = read_call(event)
+        endpoint, identifier = find_endpoint(call.method, call.path)
+        facts["endpoint"] = endpoint
+        if (special := self._special.get(endpoint)) is not None:
+            return special(identifier, call, facts)
+        return self._recommend(endpoint, identifier, call, facts)
+
+    def _recommend(self, endpoint: Endpoint, identifier: str, call: Call, facts: Facts) -> dict[str, Any]:
+        """A slate.
 
         The budget runs from the moment that something is open: a cold start has been waited for by then, and a poorer
         answer would not bring its time back.
         """
-        call = read_call(event)
-        endpoint, identifier = find_endpoint(call.method, call.path)
-        facts["endpoint"] = endpoint
-        if endpoint is Endpoint.HEALTH:
-            return ok_response(health(self.serving.pin()))
         request = parse_request(endpoint, identifier, call)
-        facts["user"] = self.log.pseudonym(getattr(request, "user_id", None))
+        user_id = getattr(request, "user_id", None)
+        facts["user"] = self.log.pseudonym(user_id)
+        only_user = authorised_user(call.event)
+        if only_user is not None and user_id not in (None, only_user):
+            raise UserForbidden(_ANOTHER_USER, fix="Ask for the token's subject.")
         served, deadline = self.serving.pin(), Deadline(self.settings.budget_ms)
-        turn = Turn(served, lambda: self.profiles, deadline, int(time.time()), self.settings.promoted_share)
+        turn = Turn(served, lambda: self.storage.profiles, deadline, int(time.time()), self.settings.promoted_share)
         slate = answer(request, turn)
         facts |= {
             "recommendation_id": slate.recommendation_id,
             "route": slate.why.route,
             "degraded": slate.why.degraded,
+            "items": len(slate.items),
+            "age_seconds": served.age_seconds(turn.now_seconds),
         }
         return ok_response(slate)
+
+    def _health(self, _: str, __: Call, ___: Facts) -> dict[str, Any]:
+        return ok_response(health(self.serving.pin()))
+
+    def _take_in(self, _: str, call: Call, facts: Facts) -> dict[str, Any]:
+        """Events into the log and the profiles."""
+        told = parse_events(call.event)
+        intake = Intake(
+            catalogue=self.catalogues.pin().catalogue,
+            log=self.storage.event_log,
+            profiles=self.storage.profiles,
+            now_seconds=int(time.time()),
+            per_user_minute=self.settings.events_per_user_minute,
+            max_age_days=self.settings.event_max_age_days,
+            only_user=authorised_user(call.event),
+        )
+        taken = take_in(told.events, intake)
+        facts["events"] = taken.counts
+        return ok_response(taken, _status_of(taken, single=told.single))
+
+
+def _status_of(taken: EventsAnswer, *, single: bool) -> int:
+    """HTTP status of an answer about events. Raises UserForbidden for a single event of another user."""
+    statuses = [answer.status for answer in taken.results]
+    if single:
+        if statuses[0] is EventStatus.FORBIDDEN:
+            raise UserForbidden(_ANOTHER_USER, fix="Send the token's subject as user_id.")
+        return _STATUS.get(statuses[0], 200)
+    return 503 if FAILED.issuperset(statuses) else 200

@@ -57,6 +57,13 @@ class EngineIndex:
             threading.Thread(target=self._open, daemon=True).start()
         raise IndexUnavailable("the index of the publication is not open yet.")
 
+    def reopen(self) -> None:
+        """Let go of the index and open it anew, waiting for it once."""
+        with self._opening:
+            self._index = None
+        if self._opening.acquire(blocking=False):  # else a request has been faster, and opens it
+            self._open()
+
     def _open(self) -> None:
         """Open the index; the caller holds `_opening`, which is given back here."""
         try:

@@ -1,28 +1,86 @@
-"""The Lambda function: an API Gateway HTTP API event (payload 2.0) in, a response out.
+"""The Lambda functions: an API Gateway HTTP API event (payload 2.0) in, a response out.
 
-Nothing is read or opened at import: the first request, or `warm_up`, does it. No event makes `handler` raise; only
-settings that make no sense do, for with them no request could be answered. AWS calls it.
+`handler` answers everything, `events` is the same code as a function of its own, with a role of its own, that takes
+events in. On a laptop nothing is read or opened at import: the first request, or `warm_up`, does it. In Lambda, what is
+published is opened while the environment starts, and under SnapStart before the snapshot; after a restore connections
+are made anew and the pointer is looked at. No event makes a handler raise; only settings that make no sense do, for
+with them no request could be answered. AWS calls it.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
+from contracts.errors import TandemError
+from lambda_user_tower.catalogue import Catalogues
 from lambda_user_tower.edge import Edge
+from lambda_user_tower.serving import Serving
 from lambda_user_tower.settings import LambdaSettings
+
+Handler = Callable[..., dict[str, Any]]
+
+INITIALISATION: Final = "AWS_LAMBDA_INITIALIZATION_TYPE"
+"""Set by Lambda alone: `on-demand`, `provisioned-concurrency` or `snap-start`."""
 
 
 @cache
 def _edge() -> Edge:
-    return Edge(LambdaSettings.from_env())
+    settings = LambdaSettings.from_env()
+    if INITIALISATION not in os.environ:
+        return Edge(settings)
+    from lambda_user_tower.telemetry import Telemetry  # AWS's library is no part of a laptop's set
+
+    return Edge(settings, Telemetry(settings))
 
 
-def handler(event: object, context: object = None) -> dict[str, Any]:
-    """What AWS calls: `POST /v1/recommendations` and the other endpoints of `routing.py`."""
+def _answer(event: object, context: object = None) -> dict[str, Any]:
     return _edge()(event, context)
+
+
+handler: Handler = _answer
+"""What AWS calls: `POST /v1/recommendations` and the other endpoints of `routing.py`."""
+
+events: Handler = _answer
+"""What AWS calls for `POST /v1/events`."""
 
 
 def warm_up() -> None:
     """Open what is published before the first request comes. Raises NothingPublished, or why it cannot be opened."""
     _edge().serving.pin()
+
+
+def _takes_events() -> bool:
+    """Which of the two functions this is, by the name under which AWS calls it."""
+    return os.environ.get("_HANDLER", "").endswith(".events")
+
+
+def _followed() -> Serving | Catalogues:
+    """What this function needs of a publication."""
+    return _edge().catalogues if _takes_events() else _edge().serving
+
+
+def _open_ahead() -> None:
+    _edge().storage.connect("profiles", *(["event_log"] if _takes_events() else []))
+    try:
+        _followed().pin()
+    except (TandemError, OSError) as error:  # nothing is published yet, or a store is down: requests will say so
+        _edge().log.write("WARNING", "not-opened-ahead", error=str(error))
+
+
+def _start() -> None:
+    """What Lambda waits for before it sends a request."""
+    if os.environ[INITIALISATION] == "snap-start":
+        from snapshot_restore_py import register_after_restore  # part of the runtime
+
+        register_after_restore(lambda: _edge().restored(_followed()))
+    _open_ahead()
+
+
+if INITIALISATION in os.environ:
+    from lambda_user_tower.telemetry import traced
+
+    _start()
+    handler = events = traced(_answer, _edge().settings.service)

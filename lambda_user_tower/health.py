@@ -7,7 +7,6 @@ the answer is a problem with status 503.
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -45,7 +44,6 @@ VERSIONS: Final = {
 def health(served: Served) -> Health:
     """The health of an opened publication."""
     publication = served.publication
-    made = datetime.fromisoformat(publication.created_at).timestamp()
     return Health(
         status="degraded" if served.degraded else "ok",
         release=publication.release,
@@ -54,7 +52,7 @@ def health(served: Served) -> Health:
         served_model=publication.served_model,
         n_items=len(served.model.items),
         index=_index_label(served),
-        age_seconds=max(0, int(time.time() - made)),  # a clock that was set back makes nothing negative
+        age_seconds=served.age_seconds(time.time()),
         degraded=list(served.degraded),
         versions=VERSIONS,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -25,7 +26,6 @@ Reader = Callable[[str, str], Any]
 """Name and encoded value of a query parameter → its value."""
 
 _BODY: Final = msgspec.json.Decoder(RecommendationRequest)
-_QUOTED_FIELDS: Final = tuple(f'"{name}"'.encode() for name in RecommendationRequest.__struct_fields__)
 # Patterns are compiled where they are first used: a cold start on a good request compiles none.
 _WHERE: Final = r"(?s) - at `(?:key` in `)?\$(.*)`$"
 _UNKNOWN_OR_MISSING: Final = r"(?s)unknown field `(.*)`|missing required field `(.*)`"
@@ -48,12 +48,11 @@ def parse_body(body: bytes) -> RecommendationRequest:
     """The body of `POST /v1/recommendations`. Raises RequestInvalid."""
     try:
         request = _BODY.decode(body)
-        if not _plainly_without_repeats(body):
-            json.loads(body, object_pairs_hook=_refuse_repeated_keys)
+        refuse_repeats(body, RecommendationRequest.__struct_fields__)
     except msgspec.ValidationError as error:
-        raise _explained(error, _tree(body)) from error
+        raise explained_error(error, json_tree(body)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _not_json(error, body) from error
+        raise not_json(error, body) from error
     return request
 
 
@@ -135,13 +134,24 @@ def _convert(fields: dict[str, Any], kind: type[Request]) -> Request:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise _explained(error, fields) from error
+        raise explained_error(error, fields) from error
 
 
-def _plainly_without_repeats(body: bytes) -> bool:
-    """Whether a body that fits the type is one flat object that names no field twice: most are, and a second parse
+def refuse_repeats(body: bytes, fields: tuple[str, ...]) -> None:
+    """Raise RequestInvalid where a body that fits a type with these fields gives a key twice."""
+    if not _plainly_without_repeats(body, _quoted(fields)):
+        json.loads(body, object_pairs_hook=_refuse_repeated_keys)
+
+
+@cache
+def _quoted(fields: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(f'"{name}"'.encode() for name in fields)
+
+
+def _plainly_without_repeats(body: bytes, quoted: tuple[bytes, ...]) -> bool:
+    """Whether a body that fits its type is one flat object that names no field twice: most are, and a second parse
     of it would cost as much as the first."""
-    return body.count(b"{") == 1 and b"\\" not in body and all(body.count(name) < 2 for name in _QUOTED_FIELDS)
+    return body.count(b"{") == 1 and b"\\" not in body and all(body.count(name) < 2 for name in quoted)
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
@@ -153,7 +163,7 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
             seen.add(name)
 
 
-def _explained(error: msgspec.ValidationError, tree: Any) -> RequestInvalid:
+def explained_error(error: msgspec.ValidationError, tree: Any) -> RequestInvalid:
     """A validation error as the field that it is about and what is wrong with it."""
     message = str(error)
     where = re.search(_WHERE, message)
@@ -182,15 +192,15 @@ def _name_member(path: str, tree: Any) -> str:
     return parent
 
 
-def _not_json(error: Exception, body: bytes) -> RequestInvalid:
+def not_json(error: Exception, body: bytes) -> RequestInvalid:
     """What does not parse at all; half a surrogate pair is named by where it stands."""
-    if field := _surrogate_field(_tree(body)):
+    if field := _surrogate_field(json_tree(body)):
         return invalid(field, "it holds half a surrogate pair")
     what = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
     return invalid("body", what)
 
 
-def _tree(body: bytes) -> Any:
+def json_tree(body: bytes) -> Any:
     """A body that was refused, untyped, for looking closer; None where it does not parse to its end."""
     try:
         return json.loads(body)

@@ -24,7 +24,6 @@ MAX_QUERY_CHARACTERS: Final = 16 * 1024
 MAX_REQUEST_ID: Final = 128
 
 _MALFORMED_PERCENT: Final = "%(?![0-9A-Fa-f]{2})"
-_BASE64_LIMIT: Final = (MAX_BODY_BYTES + 2) // 3 * 4
 _JSON_TYPE: Final = r"(?ai)application/(?:[\w.+-]+\+)?json\s*(?:;.*)?"
 
 
@@ -47,6 +46,22 @@ def request_id(event: object, context: object) -> str:
         if isinstance(candidate, str) and candidate.isprintable() and 0 < len(candidate) <= MAX_REQUEST_ID:
             return candidate
     return urandom(16).hex()
+
+
+def authorised_user(event: dict[str, Any]) -> str | None:
+    """The user that a JWT authoriser let in; None where callers are trusted (IAM) to speak for any user.
+
+    Raises RequestInvalid for a token without a subject: nobody could be told from anybody.
+    """
+    authorizer = event.get("requestContext", {}).get("authorizer")
+    jwt = authorizer.get("jwt") if isinstance(authorizer, dict) else None
+    if jwt is None:
+        return None
+    claims = jwt.get("claims") if isinstance(jwt, dict) else None
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    if not isinstance(subject, str) or not subject:
+        raise invalid("authorization", "its token has no subject")
+    return subject
 
 
 def read_call(event: object) -> Call:
@@ -117,8 +132,8 @@ def percent_decode(text: str, field: str) -> str:
         raise invalid(field, "it is not UTF-8 under its percent-encoding") from error
 
 
-def read_body(event: dict[str, Any]) -> bytes:
-    """The body of an event, at most MAX_BODY_BYTES.
+def read_body(event: dict[str, Any], most_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """The body of an event, at most `most_bytes`.
 
     Raises MediaTypeUnsupported, RequestTooLarge (before decoding), RequestInvalid for what is no body at all.
     """
@@ -131,11 +146,11 @@ def read_body(event: dict[str, Any]) -> bytes:
     encoded = event.get("isBase64Encoded", False)
     if not isinstance(encoded, bool):
         raise invalid("isBase64Encoded", "it is not true or false")
-    if len(body) > (_BASE64_LIMIT if encoded else MAX_BODY_BYTES):
-        raise _too_large()
+    if len(body) > ((most_bytes + 2) // 3 * 4 if encoded else most_bytes):
+        raise _too_large(most_bytes)
     data = _base64(body) if encoded else _utf8(body)
-    if len(data) > MAX_BODY_BYTES:
-        raise _too_large()
+    if len(data) > most_bytes:
+        raise _too_large(most_bytes)
     return data
 
 
@@ -153,9 +168,9 @@ def _utf8(body: str) -> bytes:
         raise invalid("body", "it holds half a surrogate pair") from error
 
 
-def _too_large() -> RequestTooLarge:
-    what = f"body: it has more than {MAX_BODY_BYTES} bytes and was not read."
-    return RequestTooLarge(what, field="body", fix="Send a shorter history.")
+def _too_large(most_bytes: int) -> RequestTooLarge:
+    what = f"body: it has more than {most_bytes} bytes and was not read."
+    return RequestTooLarge(what, field="body", fix="Send less at once.")
 
 
 def _check_media_type(headers: object) -> None:

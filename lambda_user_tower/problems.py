@@ -12,17 +12,21 @@ import msgspec
 
 from contracts.errors import (
     ItemNotFound,
+    LogUnavailable,
     MediaTypeUnsupported,
     MethodNotAllowed,
     NothingPublished,
     ParityBroken,
+    ProfilesUnavailable,
     ReleaseCorrupt,
     ReleaseNotFound,
     ReleaseUnreadable,
     RequestInvalid,
     RequestTooLarge,
     RouteNotFound,
+    StoreUnavailable,
     TandemError,
+    UserForbidden,
 )
 
 TYPE_PREFIX: Final = "urn:tandem:problem:"
@@ -32,6 +36,7 @@ _MAX_DETAIL: Final = 500
 
 STATUS: Final[dict[type[TandemError], tuple[int, str]]] = {
     RequestInvalid: (400, "The request is not valid"),
+    UserForbidden: (403, "The caller is let in as another user"),
     RouteNotFound: (404, "No endpoint answers to this path"),
     ItemNotFound: (404, "The release that serves does not know this item"),
     MethodNotAllowed: (405, "The path exists, the method does not"),
@@ -42,6 +47,9 @@ STATUS: Final[dict[type[TandemError], tuple[int, str]]] = {
     ReleaseCorrupt: (503, "The published release cannot be opened"),
     ReleaseUnreadable: (503, "The published release cannot be opened"),
     ParityBroken: (503, "The published release cannot be opened"),
+    LogUnavailable: (503, "The event log does not answer"),
+    ProfilesUnavailable: (503, "The profile store does not answer"),
+    StoreUnavailable: (503, "The release store does not answer"),
     TandemError: (500, "The request failed on our side"),
 }
 """Exception class → HTTP status and title; a class that is not listed is what its nearest listed base is."""
@@ -78,7 +86,8 @@ def problem_of(error: Exception, request_id: str) -> Problem:
     kinds = type(error).__mro__ if isinstance(error, TandemError) else (TandemError,)
     status, title = next(STATUS[kind] for kind in kinds if kind in STATUS)
     code = error.code if isinstance(error, TandemError) else UNEXPECTED
-    detail = _OF_OURS if status >= _OURS else printable(str(error))
+    told = status < _OURS or isinstance(error, NothingPublished)  # what to do first is no secret
+    detail = printable(str(error)) if told else _OF_OURS
     return Problem(f"{TYPE_PREFIX}{code}", title, status, detail, request_id, printable(getattr(error, "field", "")))
 
 
@@ -91,10 +100,10 @@ def problem_response(error: Exception, request_id: str) -> dict[str, Any]:
     return {"statusCode": problem.status, "headers": headers, "body": _encode(problem).decode()}
 
 
-def ok_response(answer: msgspec.Struct) -> dict[str, Any]:
+def ok_response(answer: msgspec.Struct, status: int = 200) -> dict[str, Any]:
     """An answer as the response that API Gateway expects."""
     headers = {"content-type": "application/json", **_NO_STORE}
-    return {"statusCode": 200, "headers": headers, "body": _encode(answer).decode()}
+    return {"statusCode": status, "headers": headers, "body": _encode(answer).decode()}
 
 
 def printable(text: str) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from contracts.candidates import Candidates, Ranked, Source
@@ -34,6 +35,9 @@ from stores.profiles import Profiles
 
 PROFILE_UNAVAILABLE: Final = "profile_unavailable"
 """The profile store did not answer: the user was served as a stranger, from what the request tells."""
+
+SESSION_SECONDS: Final = 1_800
+"""A visit is over after half an hour without an event, as web analytics count it."""
 
 _NO_PROFILE: Final = (ProfilesUnavailable, StateBusy, StorageFull, OSError)
 
@@ -136,9 +140,16 @@ def _profile(turn: Turn, user_id: str | None) -> tuple[Profile, tuple[str, ...]]
     if user_id is None:
         return Profile(), ()
     try:
-        return turn.profiles().get(user_id, turn.deadline), ()
+        return _without_old_session(turn.profiles().get(user_id, turn.deadline), turn.now_seconds), ()
     except _NO_PROFILE:
         return Profile(user_id=user_id), (PROFILE_UNAVAILABLE,)
+
+
+def _without_old_session(profile: Profile, now_seconds: int) -> Profile:
+    """A profile whose session is over has none: its events are history."""
+    if profile.session and now_seconds - (profile.session[-1].timestamp or now_seconds) > SESSION_SECONDS:
+        return msgspec.structs.replace(profile, session_id=None, session=[])
+    return profile
 
 
 def _shown(ids: IdTable, request: RecommendationRequest, profile: Profile) -> Rows | None:

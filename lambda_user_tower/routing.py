@@ -19,6 +19,7 @@ class Endpoint(StrEnum):
     FOR_USER = "GET /v1/users/{id}/recommendations"
     SIMILAR = "GET /v1/items/{id}/similar"
     POPULAR = "GET /v1/popular"
+    EVENTS = "POST /v1/events"
     HEALTH = "GET /v1/health"
 
 

@@ -60,6 +60,8 @@ class LambdaSettings:
     """Firehose stream of the event log; empty: files in `home`."""
     log_key_secret: str = ""
     """Secrets Manager id of the log key; empty: `log_key`."""
+    service: str = "tandem"
+    """What log lines, metrics and traces call this function."""
     events_per_user_minute: int = 600
     """Events of one user that are taken in a minute, by arrival: ten a second are no person's."""
     event_max_age_days: int = 30

@@ -17,7 +17,9 @@ from contracts.release import Publication
 from lambda_user_tower.edge import Edge
 from lambda_user_tower.settings import LambdaSettings
 from stores.profiles import SqliteProfiles
-from stores.releases import LocalReleases, TrainingFacts, now_text, write_bundle
+from stores.publications import now_text
+from stores.release_files import TrainingFacts, write_bundle
+from stores.releases import LocalReleases
 from tests.toy_world import NOW, item_id, toy_model
 
 Response = dict[str, Any]
@@ -65,6 +67,18 @@ def http(method: str, path: str, query: str = "", body: str | None = None, **res
 
 def post(body: object) -> dict[str, Any]:
     return http("POST", "/v1/recommendations", body=body if isinstance(body, str) else json.dumps(body))
+
+
+def send(body: object) -> dict[str, Any]:
+    """Events as API Gateway hands them over."""
+    return http("POST", "/v1/events", body=body if isinstance(body, str) else json.dumps(body))
+
+
+def let_in_as(user_id: str, method: str = "POST", path: str = "/v1/events") -> dict[str, Any]:
+    """A request context in which a JWT authoriser has let somebody in."""
+    claims = {"sub": user_id, "iss": "https://issuer.test"}
+    context = http(method, path)["requestContext"]
+    return context | {"authorizer": {"jwt": {"claims": claims, "scopes": None}}}
 
 
 def body_of(response: Response) -> Any:

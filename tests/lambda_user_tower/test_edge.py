@@ -293,7 +293,7 @@ def test_nothing_published_is_a_503(tmp_path: Path) -> None:
     for event in (http("GET", "/v1/health"), post({}), http("GET", "/v1/popular")):
         response = edge(event)
         assert response["statusCode"] == 503
-        assert body_of(response)["type"] == "urn:tandem:problem:nothing-published"
+        assert body_of(response)["type"] == "urn:tandem:problem:no-release"
         assert str(tmp_path) not in response["body"]
     assert edge(post("nonsense"))["statusCode"] == 400  # a mistake is told even then
     assert not (tmp_path / "empty").exists()

@@ -14,14 +14,16 @@ from jsonschema import Draft202012Validator
 
 from contracts import errors
 from contracts.errors import TandemError
+from contracts.event import MAX_EVENTS, MAX_EVENTS_BODY_BYTES, EventRequest
 from contracts.request import PopularRequest, RecommendationRequest, SimilarRequest
 from contracts.slate import Slate
 from lambda_user_tower.edge import Edge
 from lambda_user_tower.health import Health
+from lambda_user_tower.intake import EventsAnswer
 from lambda_user_tower.payload import MAX_QUERY_CHARACTERS
 from lambda_user_tower.problems import STATUS, TYPE_PREFIX, UNEXPECTED, Problem, problem_response
 from lambda_user_tower.routing import Endpoint
-from tests.lambda_user_tower.conftest import body_of, http, post
+from tests.lambda_user_tower.conftest import body_of, http, let_in_as, post, send
 from tests.toy_world import item_id
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(
@@ -32,7 +34,7 @@ OPERATIONS = {
     for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
 }
-STRUCTS = [RecommendationRequest, Slate, Health, Problem]
+STRUCTS = [RecommendationRequest, Slate, EventRequest, EventsAnswer, Health, Problem]
 OF_ANY_PATH = {"MethodNotAllowed"}
 """Responses of no operation: what is asked for is none."""
 
@@ -139,6 +141,15 @@ ANSWERS = {
         http("GET", "/v1/items//similar"),
     ],
     Endpoint.POPULAR: [http("GET", "/v1/popular"), http("GET", "/v1/popular", "num_items=x")],
+    Endpoint.EVENTS: [
+        send({"user_id": "told", "item_id": item_id(3), "event_id": "e1"}),
+        send({"user_id": "told", "item_id": item_id(3), "event_id": "e1"}),
+        send({"events": [{"user_id": "told", "item_id": "no such item"}, {"user_id": "told"}]}),
+        send({"user_id": "told"}),
+        send({"user_id": "told", "item_id": "i"}) | {"requestContext": let_in_as("somebody else")},
+        send(" " * (MAX_EVENTS_BODY_BYTES + 1)),
+        http("POST", "/v1/events", body="{}", headers={"content-type": "text/plain"}),
+    ],
     Endpoint.HEALTH: [http("GET", "/v1/health")],
 }
 
@@ -175,7 +186,14 @@ def test_every_named_failure_is_a_problem(kind: type[TandemError]) -> None:
 def test_the_examples_are_requests() -> None:
     for example in OPERATIONS[Endpoint.RECOMMEND]["requestBody"]["content"]["application/json"]["examples"].values():
         msgspec.convert(example["value"], RecommendationRequest)
+    events = OPERATIONS[Endpoint.EVENTS]["requestBody"]["content"]["application/json"]
+    for example in events["examples"].values():
+        for event in example["value"].get("events", [example["value"]]):
+            msgspec.convert(event, EventRequest)
+    batch = events["schema"]["oneOf"][1]["properties"]["events"]
+    assert batch["maxItems"] == MAX_EVENTS
 
 
 def test_the_document_says_the_limit_of_a_body() -> None:
     assert "65,536 bytes" in OPERATIONS[Endpoint.RECOMMEND]["description"]
+    assert f"{MAX_EVENTS_BODY_BYTES:,} bytes" in OPERATIONS[Endpoint.EVENTS]["description"]

@@ -77,7 +77,7 @@ def test_any_right_request_gets_what_is_promised(edge: Edge, toy: FittedModel, r
 
 def allowed_rows(edge: Edge, toy: FittedModel, request: dict[str, Any]) -> set[int]:
     """Rows that may be served, worked out one by one from what the toy world says of them."""
-    stored = edge.profiles.get(request["user_id"]) if "user_id" in request else None
+    stored = edge.storage.profiles.get(request["user_id"]) if "user_id" in request else None
     history = [event.item_id for event in stored.history] if stored else []
     barred = set(request.get("exclude_ids", [])) | set(stored.seen if stored else [])
     inline = request.get("history")

@@ -14,8 +14,9 @@ import pytest
 from contracts.errors import NothingPublished, ReleaseCorrupt
 from contracts.fitted import FittedModel
 from lambda_user_tower.edge import Edge
+from lambda_user_tower.following import PUBLICATION_NOT_OPENED, RETRY_SECONDS
 from lambda_user_tower.logs import Log
-from lambda_user_tower.serving import PUBLICATION_NOT_OPENED, RETRY_SECONDS, Served, Serving
+from lambda_user_tower.serving import Served, Serving
 from lambda_user_tower.settings import LambdaSettings
 from stores.releases import LocalReleases
 from tests.lambda_user_tower.conftest import body_of, http, post, publish, seal

@@ -1,0 +1,88 @@
+"""The body of `POST /v1/events` → typed events, each mistake named by the event and the field that it is in.
+
+One event is refused without the others: a batch is taken apart first, and each element is decoded on its own. What a
+release knows of an event is decided in `events.py`. `edge.py` calls it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from contracts.errors import RequestInvalid
+from contracts.event import MAX_EVENTS_BODY_BYTES, EventBatch, EventRequest
+from contracts.schema import MAX_ID_BYTES
+from lambda_user_tower.parse import explained_error, json_tree, not_json, refuse_repeats
+from lambda_user_tower.payload import invalid, read_body
+
+_BATCH: Final = msgspec.json.Decoder(EventBatch)
+_EVENT: Final = msgspec.json.Decoder(EventRequest)
+_FIELDS: Final = EventRequest.__struct_fields__
+_IDS: Final = ("user_id", "item_id", "session_id", "event_id", "recommendation_id")
+
+
+class Told(NamedTuple):
+    """What a client told."""
+
+    events: Sequence[EventRequest | RequestInvalid]
+    """In their order, with the reason in place of those that cannot be understood."""
+    single: bool
+    """One event, not in a batch."""
+
+
+def parse_events(event: dict[str, Any]) -> Told:
+    """The events of a call. Raises RequestInvalid where the body is neither an event nor a batch of at most 500."""
+    body = read_body(event, MAX_EVENTS_BODY_BYTES)
+    if not _is_batch(body):
+        return Told([_event(body)], single=True)
+    try:
+        raw = _BATCH.decode(body).events
+        _refuse_two_lists(body)
+    except msgspec.ValidationError as error:
+        raise explained_error(error, json_tree(body)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise not_json(error, body) from error
+    return Told([_event_or_reason(element, place) for place, element in enumerate(raw)], single=False)
+
+
+def _is_batch(body: bytes) -> bool:
+    """Whether a body is meant as a batch: it begins with the one field that a batch has."""
+    return body.lstrip(b" \t\r\n{")[:8] == b'"events"'
+
+
+def _refuse_two_lists(body: bytes) -> None:
+    """The last of two lists would be taken and the first lost; what repeats in an event is that event's mistake."""
+    if body.count(b'"events"') > 1:
+        names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
+        if len(set(names)) < len(names):
+            raise invalid("events", "given more than once")
+
+
+def _event_or_reason(element: msgspec.Raw, place: int) -> EventRequest | RequestInvalid:
+    try:
+        return _event(bytes(element))
+    except RequestInvalid as error:
+        return RequestInvalid(f"events[{place}].{error.message}", field=f"events[{place}].{error.field}", fix=error.fix)
+
+
+def _event(body: bytes) -> EventRequest:
+    try:
+        event = _EVENT.decode(body)
+        refuse_repeats(body, _FIELDS)
+    except msgspec.ValidationError as error:
+        raise explained_error(error, json_tree(body)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise not_json(error, body) from error
+    _check_ids(event)
+    return event
+
+
+def _check_ids(event: EventRequest) -> None:
+    for name in _IDS:
+        if (value := getattr(event, name)) is not None and len(value) * 4 > MAX_ID_BYTES:  # 4: bytes of a character
+            length = len(value.encode())
+            if length > MAX_ID_BYTES:
+                raise invalid(name, f"it has {length} bytes of UTF-8, at most {MAX_ID_BYTES} are kept")

@@ -1,0 +1,67 @@
+"""Which class of each store a process uses: those in AWS where its settings name them, else those of a folder.
+
+Everything is opened when it is first needed and then kept. `edge.py` owns one; what a snapshot cannot keep, the
+connections, is made anew by `reconnect`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from lambda_user_tower.settings import LambdaSettings
+from stores.event_log import EventLog, LocalEventLog
+from stores.profiles import Profiles, SqliteProfiles
+from stores.releases import LocalReleases, Releases
+
+
+class Storage:
+    """The stores of one process."""
+
+    def __init__(self, settings: LambdaSettings) -> None:
+        """Opens nothing yet."""
+        self._settings = settings
+
+    @cached_property
+    def releases(self) -> Releases:
+        """Releases and the pointer."""
+        if not self._settings.in_aws:
+            return LocalReleases(self._settings.home)
+        from stores.s3_releases import S3Releases  # boto3 is no part of a laptop's set
+
+        return S3Releases(self._settings.releases_bucket, self._settings.home)
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        """Opened by the first request that needs one. Raises ProfilesUnavailable, and is tried again then."""
+        if not self._settings.in_aws:
+            return SqliteProfiles(self._settings.home / "profiles.sqlite")
+        from stores.dynamodb_profiles import DynamoDBProfiles
+
+        return DynamoDBProfiles(self._settings.profiles_table)
+
+    @cached_property
+    def event_log(self) -> EventLog:
+        """Where events are written first."""
+        if not self._settings.in_aws:
+            return LocalEventLog(self._settings.home / "events")
+        from stores.event_log import FirehoseEventLog
+
+        return FirehoseEventLog(self._settings.events_stream)
+
+    def close(self) -> None:
+        """Close what was opened, where a process does not end with it."""
+        for name in ("profiles", "event_log"):
+            if (store := self.__dict__.pop(name, None)) is not None:
+                store.close()
+
+    def connect(self, *names: str) -> None:
+        """Make the clients of these stores ready, so that no request waits for it; folders have nothing to make."""
+        for name in names:
+            if (connect := getattr(getattr(self, name), "connect", None)) is not None:
+                connect()
+
+    def reconnect(self) -> None:
+        """Let go of connections that a snapshot has cut."""
+        for name in ("releases", "profiles", "event_log"):
+            if (reconnect := getattr(self.__dict__.get(name), "reconnect", None)) is not None:
+                reconnect()
