@@ -1,0 +1,135 @@
+"""What is measured of a deployment, as metrics of CloudWatch: AWS's own, and those that the functions write (`Tandem`).
+
+One definition for alarms and dashboard. It knows no thresholds; `alarms.py` and `observability.py` call it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_opensearchservice as opensearch
+
+from infra.api import STAGE, Api
+from infra.events import ParquetLog
+from infra.profiles import Deployment
+from infra.serving import Serving, service_name
+from infra.storage import Storage
+from lambda_user_tower.intake import FAILED, EventStatus
+from lambda_user_tower.telemetry import NAMESPACE
+
+MINUTE: Final = Duration.minutes(1)
+MINUTES: Final = Duration.minutes(5)
+"""Of what is rare: a sum over one minute would only flicker."""
+TABLE_OPERATIONS: Final = (
+    dynamodb.Operation.BATCH_GET_ITEM,
+    dynamodb.Operation.GET_ITEM,
+    dynamodb.Operation.PUT_ITEM,
+)
+"""What the functions do (`permissions.py`)."""
+FRESHNESS: Final = "DeliveryToS3.DataFreshness"
+"""Age of the oldest record that Firehose has not delivered, in seconds."""
+SUM, AVERAGE = cloudwatch.Stats.SUM, cloudwatch.Stats.AVERAGE
+MAXIMUM, MINIMUM = cloudwatch.Stats.MAXIMUM, cloudwatch.Stats.MINIMUM
+
+
+class Measures(NamedTuple):
+    """The parts of a deployment that are watched, and what can be read of them."""
+
+    deployment: Deployment
+    storage: Storage
+    serving: Serving
+    api: Api
+    logs: tuple[ParquetLog, ...]
+    domain: opensearch.IDomain | None
+
+    @property
+    def functions(self) -> dict[str, lambda_.IFunction]:
+        """Those that answer callers, by name."""
+        return {"recommend": self.serving.recommend_alias, "events": self.serving.events_alias}
+
+    def requests(self) -> cloudwatch.Metric:
+        """Calls of the API, whatever became of them."""
+        return self._api("Count", SUM)
+
+    def client_errors(self) -> cloudwatch.Metric:
+        """Answers of 400 to 499, those of API Gateway itself included (403, 429)."""
+        return self._api("4xx", SUM)
+
+    def server_errors(self) -> cloudwatch.Metric:
+        """Answers of 500 and above."""
+        return self._api("5xx", SUM)
+
+    def server_error_percent(self) -> cloudwatch.MathExpression:
+        """Of all calls."""
+        return _percent("5xx", self.server_errors(), self.requests())
+
+    def latency(self, statistic: str) -> cloudwatch.Metric:
+        """Milliseconds, as callers see them less the network."""
+        return self._api("Latency", statistic)
+
+    def _api(self, name: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/ApiGateway",
+            metric_name=name,
+            dimensions_map={"ApiId": self.api.http.api_id, "Stage": STAGE},
+            statistic=statistic,
+            period=MINUTE,
+        )
+
+    def degraded_percent(self) -> cloudwatch.MathExpression:
+        """Slates for which something was missing, of all slates: each slate counts 0 or 1."""
+        degraded = self._own("recommend", "Degraded", AVERAGE)
+        return cloudwatch.MathExpression(
+            expression="100 * share", using_metrics={"share": degraded}, label="degraded %", period=MINUTE
+        )
+
+    def empty_slates(self) -> cloudwatch.Metric:
+        """Slates without an item, which only a filter can bring about."""
+        return self._own("recommend", "Empty", SUM)
+
+    def release_age(self) -> cloudwatch.Metric:
+        """Seconds since the data of the release ended."""
+        return self._own("recommend", "ReleaseAge", MAXIMUM)
+
+    def events(self, outcome: EventStatus) -> cloudwatch.Metric:
+        """Events that were answered so."""
+        return self._own("events", f"Events-{outcome}", SUM)
+
+    def events_failed(self) -> cloudwatch.MathExpression:
+        """Events that were not kept, or not whole, by our own failure."""
+        failed = {f"failed{number}": self.events(outcome) for number, outcome in enumerate(sorted(FAILED))}
+        return cloudwatch.MathExpression(
+            expression=" + ".join(f"FILL({name}, 0)" for name in failed),
+            using_metrics=dict(failed),
+            label="not taken",
+            period=MINUTE,
+        )
+
+    def _own(self, function: str, name: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=NAMESPACE,
+            metric_name=name,
+            dimensions_map={"service": service_name(self.deployment, function)},
+            statistic=statistic,
+            period=MINUTE,
+        )
+
+    def table_throttles(self) -> cloudwatch.IMetric:
+        """Requests of profiles that DynamoDB turned away."""
+        return self.storage.profiles.metric_throttled_requests_for_operations(
+            operations=[*TABLE_OPERATIONS], period=MINUTES
+        )
+
+    def stream(self, log: ParquetLog, name: str, statistic: str) -> cloudwatch.Metric:
+        """A metric of the stream of one log."""
+        return log.stream.metric(name, statistic=statistic, period=MINUTES)
+
+
+def _percent(label: str, part: cloudwatch.IMetric, whole: cloudwatch.IMetric) -> cloudwatch.MathExpression:
+    return cloudwatch.MathExpression(
+        expression="100 * part / whole", using_metrics={"part": part, "whole": whole}, label=f"{label} %", period=MINUTE
+    )

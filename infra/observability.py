@@ -1,0 +1,109 @@
+"""The alarms with the topic that they go to, and the first dashboard.
+
+What is measured is in `measures.py`, what is wrong in `alarms.py`. Who listens is a context value.
+`stacks.py` makes one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aws_cdk import Aws
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_opensearchservice as opensearch
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from infra.alarms import AlarmWhen, alarms
+from infra.measures import FRESHNESS, MAXIMUM, MINIMUM, SUM, Measures
+from infra.profiles import Deployment
+from lambda_user_tower.intake import EventStatus
+
+_WIDTH: Final = 8
+"""Of 24: three graphs a row."""
+
+
+class Observability(Construct):
+    """One topic, its alarms, one dashboard."""
+
+    def __init__(self, scope: Construct, construct_id: str, deployment: Deployment, measures: Measures) -> None:
+        super().__init__(scope, construct_id)
+        self.topic = sns.Topic(self, "Alarms", enforce_ssl=True)
+        self._let_alarms_publish()
+        if deployment.alarm_email:
+            self.topic.add_subscription(subscriptions.EmailSubscription(deployment.alarm_email))
+        self.alarms = [self._make(alarm) for alarm in alarms(measures)]
+        self.dashboard = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=deployment.prefix)
+        self.dashboard.add_widgets(cloudwatch.AlarmStatusWidget(alarms=[*self.alarms], width=3 * _WIDTH))
+        searching = [] if measures.domain is None else [_search_row(measures.domain)]
+        for row in [*_rows(measures), *searching]:
+            self.dashboard.add_widgets(*row)
+
+    def _let_alarms_publish(self) -> None:
+        """Said outright: a topic with a policy of its own, here the one for TLS, loses the default that allowed it."""
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            )
+        )
+
+    def _make(self, alarm: AlarmWhen) -> cloudwatch.Alarm:
+        operators = cloudwatch.ComparisonOperator
+        made = cloudwatch.Alarm(
+            self,
+            alarm.name,
+            metric=alarm.metric,
+            threshold=alarm.threshold,
+            comparison_operator=operators.LESS_THAN_THRESHOLD if alarm.below else operators.GREATER_THAN_THRESHOLD,
+            evaluation_periods=alarm.out_of,
+            datapoints_to_alarm=alarm.periods,
+            alarm_description=alarm.what_to_do,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,  # nobody called: nothing is wrong
+        )
+        made.add_alarm_action(actions.SnsAction(self.topic))
+        return made
+
+
+def _rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
+    """What callers see first, then the functions, then where things are kept."""
+    functions, logs = measures.functions.values(), measures.logs
+    return [
+        [
+            _graph("Calls", [measures.requests(), measures.client_errors(), measures.server_errors()]),
+            _graph("Latency, ms", [measures.latency("p50"), measures.latency("p99")]),
+            _graph("Degraded slates, %", [measures.degraded_percent()]),
+        ],
+        [
+            _graph("Empty slates", [measures.empty_slates()]),
+            _graph("Age of the release's data, s", [measures.release_age()]),
+            _graph("Events by outcome", [measures.events(outcome) for outcome in EventStatus]),
+        ],
+        [
+            _graph("Functions: duration p99, ms", [each.metric_duration(statistic="p99") for each in functions]),
+            _graph("Functions: died", [each.metric_errors() for each in functions]),
+            _graph("Functions: turned away", [each.metric_throttles() for each in functions]),
+        ],
+        [
+            _graph("Firehose: oldest record, s", [measures.stream(log, FRESHNESS, MAXIMUM) for log in logs]),
+            _graph("Firehose: records in", [measures.stream(log, "IncomingRecords", SUM) for log in logs]),
+            _graph("Profiles: turned away", [measures.table_throttles()]),
+        ],
+    ]
+
+
+def _graph(title: str, metrics: list[cloudwatch.IMetric]) -> cloudwatch.GraphWidget:
+    return cloudwatch.GraphWidget(title=title, left=metrics, width=_WIDTH, left_y_axis=cloudwatch.YAxisProps(min=0))
+
+
+def _search_row(domain: opensearch.IDomain) -> list[cloudwatch.IWidget]:
+    return [
+        _graph("Search: latency p99, ms", [domain.metric_search_latency(statistic="p99")]),
+        _graph("Search: free space, MiB", [domain.metric_free_storage_space(statistic=MINIMUM)]),
+        _graph("Search: JVM memory, %", [domain.metric_jvm_memory_pressure()]),
+    ]

@@ -1,0 +1,92 @@
+"""What each function may do: one statement per service, no action and no resource that its code does not use.
+
+Written by hand, for the grants of CDK give whole families of actions (`s3:GetObject*`, `s3:List*`). A test holds the
+actions that the running functions call to these. `serving.py` attaches them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aws_cdk import aws_codedeploy as codedeploy
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kinesisfirehose as firehose
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+
+from infra.storage import POINTER_KEY
+
+RELEASE_KEYS: Final = ("releases/*", "publications/*", POINTER_KEY)
+"""What serving reads of the bucket (`stores/releases.py`)."""
+NETWORK_ACTIONS: Final = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+)
+"""What Lambda does in the name of a function that is in a VPC."""
+
+
+def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(actions=actions, resources=resources)
+
+
+def write_logs(group: logs.ILogGroup) -> iam.PolicyStatement:
+    """Its own log group, which exists already."""
+    return _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [group.log_group_arn])
+
+
+def send_traces() -> iam.PolicyStatement:
+    """X-Ray knows no resources."""
+    return _allow(["xray:PutTelemetryRecords", "xray:PutTraceSegments"], ["*"])
+
+
+def join_network() -> iam.PolicyStatement:
+    """The interfaces do not exist when the statement is written; AWS's own managed policy says `*` too."""
+    return _allow([*NETWORK_ACTIONS], ["*"])
+
+
+def read_releases(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
+    """Releases, publications and the pointer.
+
+    Listing is how S3 tells "there is no pointer yet" (404) from "you may not look" (403): before the first release the
+    answer is `no-release`, not an error.
+    """
+    return [
+        _allow(["s3:GetObject"], [bucket.arn_for_objects(key) for key in RELEASE_KEYS]),
+        _allow(["s3:ListBucket"], [bucket.bucket_arn]),
+    ]
+
+
+def read_profiles(table: dynamodb.ITableV2) -> iam.PolicyStatement:
+    """One record a request."""
+    return _allow(["dynamodb:GetItem"], [table.table_arn])
+
+
+def write_profiles(table: dynamodb.ITableV2) -> iam.PolicyStatement:
+    """The records of a batch, and a conditional write of each that changed; a refused one says what was there."""
+    return _allow(["dynamodb:BatchGetItem", "dynamodb:PutItem"], [table.table_arn])
+
+
+def write_events(stream: firehose.IDeliveryStream) -> iam.PolicyStatement:
+    """The log, before the profile."""
+    return _allow(["firehose:PutRecordBatch"], [stream.delivery_stream_arn])
+
+
+def read_log_key(secret: secretsmanager.ISecret) -> iam.PolicyStatement:
+    """Under which user ids are hashed in logs."""
+    return _allow(["secretsmanager:GetSecretValue"], [secret.secret_arn])
+
+
+def invoke(function_arn: str) -> iam.PolicyStatement:
+    """One version of one function."""
+    return _allow(["lambda:InvokeFunction"], [function_arn])
+
+
+def report_check(group: codedeploy.ILambdaDeploymentGroup) -> iam.PolicyStatement:
+    """Whether the alias may move."""
+    return _allow(["codedeploy:PutLifecycleEventHookExecutionStatus"], [group.deployment_group_arn])

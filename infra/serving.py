@@ -1,0 +1,208 @@
+"""The functions of `lambda_user_tower`, from one bundle: recommend, events, and the check that a deploy must pass.
+
+Each has a role, a log group and permissions of its own. Versions are published with a snapshot of the opened release
+(SnapStart); callers reach the alias `live`, which CodeDeploy moves only after `deploy_check` has asked the new version
+whether it opens what is published. `api.py` puts the API in front; `stacks.py` makes one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import aws_codedeploy as codedeploy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra import permissions
+from infra.events import Events
+from infra.network import ISOLATED, Network
+from infra.profiles import Deployment
+from infra.search import Search
+from infra.storage import Storage, log_group
+from lambda_user_tower.deploy_check import VERSION_VARIABLE
+from lambda_user_tower.settings import LambdaSettings
+
+RUNTIME: Final = lambda_.Runtime.PYTHON_3_14
+"""What the bundle's wheels are built for."""
+ALIAS: Final = "live"
+CHECK_MEMORY_MB: Final = 512
+"""It makes one call, but imports the SDK first; CPU comes with memory."""
+CHECK_TIMEOUT_SECONDS: Final = 90
+"""The new version may open its publication twice: when it is restored, and when the pointer has moved since."""
+
+
+class Surroundings(NamedTuple):
+    """What the functions use, whichever stack it is in."""
+
+    storage: Storage
+    events: Events
+    search: Search | None
+    network: Network | None
+    recommend_role: iam.Role
+
+
+class _Function(NamedTuple):
+    """One function before it is made."""
+
+    name: str
+    handler: str
+    memory_mb: int
+    timeout_seconds: int
+    environment: dict[str, str]
+    role: iam.Role
+    statements: list[iam.PolicyStatement]
+    network: Network | None = None
+    snapshot: bool = True
+    """Whether versions are published with a snapshot, and calls traced."""
+
+
+class Serving(Construct):
+    """recommend and events behind their aliases, and the gate between two versions."""
+
+    def __init__(self, scope: Construct, construct_id: str, deployment: Deployment, around: Surroundings) -> None:
+        super().__init__(scope, construct_id)
+        self._deployment, self._around = deployment, around
+        self._code = lambda_.Code.from_asset(str(deployment.bundle))
+        self._application = codedeploy.LambdaApplication(self, "Application")
+        self.log_groups: dict[str, logs.LogGroup] = {}
+        self.recommend, self.events = self._make_recommend(), self._make_events()
+        self.recommend_alias = self._alias("Recommend", self.recommend)
+        self.events_alias = self._alias("Events", self.events)
+        self.deploy_check = self._gate()
+
+    def _settings(self, name: str) -> LambdaSettings:
+        """What a function is told; the class refuses at synth what it would refuse at cold start."""
+        storage = self._around.storage
+        return replace(
+            self._deployment.settings,
+            releases_bucket=storage.releases.bucket_name,
+            profiles_table=storage.profiles.table_name,
+            events_stream=self._around.events.events.stream.delivery_stream_name,
+            log_key_secret=storage.log_key.secret_arn,
+            service=service_name(self._deployment, name),
+        )
+
+    def _make_recommend(self) -> lambda_.Function:
+        """The only function that searches, and so the only one that profile `prod` puts beside the domain."""
+        deployment, around, settings = self._deployment, self._around, self._settings("recommend")
+        statements = [*self._read_all(), permissions.read_profiles(around.storage.profiles)]
+        if around.search is not None:
+            settings = replace(settings, opensearch_url=around.search.endpoint, opensearch_region=Aws.REGION)
+            statements.append(around.search.reading())
+        if around.network is not None:
+            statements.append(permissions.join_network())
+        return self._make(
+            _Function(
+                "Recommend",
+                "lambda_user_tower.handler.handler",
+                deployment.recommend_memory_mb,
+                deployment.recommend_timeout_seconds,
+                settings.to_env(),
+                around.recommend_role,
+                statements,
+                around.network,
+            )
+        )
+
+    def _make_events(self) -> lambda_.Function:
+        """Never searches: it is told of no engine, and stays outside the network."""
+        deployment, around = self._deployment, self._around
+        return self._make(
+            _Function(
+                "Events",
+                "lambda_user_tower.handler.events",
+                deployment.events_memory_mb,
+                deployment.events_timeout_seconds,
+                self._settings("events").to_env(),
+                function_role(self, "EventsRole"),
+                [
+                    *self._read_all(),
+                    permissions.write_profiles(around.storage.profiles),
+                    permissions.write_events(around.events.events.stream),
+                ],
+            )
+        )
+
+    def _read_all(self) -> list[iam.PolicyStatement]:
+        storage = self._around.storage
+        return [
+            *permissions.read_releases(storage.releases),
+            permissions.read_log_key(storage.log_key),
+            permissions.send_traces(),
+        ]
+
+    def _make(self, function: _Function) -> lambda_.Function:
+        """A function that may do what its statements say, and nothing that CDK would add."""
+        network, snapshot = function.network, function.snapshot
+        group = self.log_groups[function.name] = log_group(self, f"{function.name}Logs", self._deployment)
+        policy = iam.Policy(
+            self,
+            f"{function.name}Policy",
+            statements=[permissions.write_logs(group), *function.statements],
+            roles=[function.role],
+        )
+        made = lambda_.Function(
+            self,
+            function.name,
+            code=self._code,
+            handler=function.handler,
+            runtime=RUNTIME,
+            architecture=lambda_.Architecture.ARM_64,  # a fifth cheaper; the bundle's wheels are built for it
+            memory_size=function.memory_mb,
+            timeout=Duration.seconds(function.timeout_seconds),
+            environment=function.environment,
+            role=function.role.without_policy_updates(),
+            log_group=group,
+            tracing=lambda_.Tracing.ACTIVE if snapshot else lambda_.Tracing.DISABLED,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if snapshot else None,
+            current_version_options=lambda_.VersionOptions(removal_policy=RemovalPolicy.DESTROY),  # a snapshot costs
+            vpc=network.vpc if network else None,
+            vpc_subnets=ISOLATED if network else None,
+            security_groups=[network.function_group] if network else None,
+        )
+        made.node.add_dependency(policy)  # a snapshot is taken at once, and needs the rights
+        return made
+
+    def _alias(self, name: str, function: lambda_.Function) -> lambda_.Alias:
+        return lambda_.Alias(self, f"{name}Live", alias_name=ALIAS, version=function.current_version)
+
+    def _gate(self) -> lambda_.Function:
+        """Move both aliases after one check: they are of one bundle, and events waits for recommend."""
+        group = codedeploy.LambdaDeploymentGroup(
+            self,
+            "RecommendDeployment",
+            application=self._application,
+            alias=self.recommend_alias,
+            deployment_config=codedeploy.LambdaDeploymentConfig.ALL_AT_ONCE,
+        )
+        new_version = self.recommend.current_version.function_arn
+        check = self._make(
+            _Function(
+                "DeployCheck",
+                "lambda_user_tower.deploy_check.handler",
+                CHECK_MEMORY_MB,
+                CHECK_TIMEOUT_SECONDS,
+                {VERSION_VARIABLE: new_version},
+                function_role(self, "DeployCheckRole"),
+                [permissions.invoke(new_version), permissions.report_check(group)],
+                snapshot=False,
+            )
+        )
+        group.add_pre_hook(check)
+        self.recommend_alias.node.add_dependency(check)  # else the check might still ask the version before
+        self.events_alias.node.add_dependency(self.recommend_alias)
+        return check
+
+
+def service_name(deployment: Deployment, function: str) -> str:
+    """What a function's log lines, metrics and traces go by: two deployments may share an account."""
+    return f"{deployment.prefix}-{function}"
+
+
+def function_role(scope: Construct, name: str) -> iam.Role:
+    """A role that Lambda takes on, with no rights yet."""
+    return iam.Role(scope, name, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))

@@ -1,0 +1,109 @@
+"""The two stacks: what is kept, and what can be made again from code at any time.
+
+`<prefix>-state` has storage, network and search; `<prefix>-service` has serving, events and observability. The service
+uses what the state exports, so the state cannot be deleted below it. They only compose constructs. `app.py` makes both.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aws_cdk import CfnOutput, Stack, Tags
+from constructs import Construct
+
+from infra.api import Api
+from infra.events import Events
+from infra.measures import Measures
+from infra.network import Network
+from infra.observability import Observability
+from infra.profiles import Deployment
+from infra.search import Search
+from infra.serving import Serving, Surroundings, function_role
+from infra.storage import POINTER_KEY, Storage
+
+APPLICATION: Final = "tandem"
+
+
+class StateStack(Stack):
+    """What outlives a deploy."""
+
+    def __init__(self, scope: Construct, deployment: Deployment) -> None:
+        super().__init__(
+            scope,
+            f"{deployment.prefix}-state",
+            description="Tandem: releases, events, profiles, search domain",
+            termination_protection=deployment.keep_data,
+        )
+        self.storage = Storage(self, "storage", deployment)
+        self.network = Network(self, "network", deployment) if deployment.in_vpc else None
+        self.recommend_role = function_role(self, "RecommendRole")
+        """Here and not beside its function, for the domain's policy can name only what exists."""
+        self.search = self._search(deployment)
+        _output(
+            self,
+            ReleasesBucket=self.storage.releases.bucket_name,
+            PublicationPointer=f"s3://{self.storage.releases.bucket_name}/{POINTER_KEY}",
+            DataBucket=self.storage.data.bucket_name,
+            ProfilesTable=self.storage.profiles.table_name,
+            LogKeySecret=self.storage.log_key.secret_arn,
+            SearchEndpoint=self.search.endpoint if self.search else "",
+        )
+        _tag(self, deployment)
+
+    def _search(self, deployment: Deployment) -> Search | None:
+        if deployment.search is None:
+            return None
+        search = Search(self, "search", deployment, deployment.search, self.network)
+        search.let_read(self.recommend_role)
+        return search
+
+
+class ServiceStack(Stack):
+    """What a deploy replaces."""
+
+    def __init__(self, scope: Construct, deployment: Deployment, state: StateStack) -> None:
+        super().__init__(
+            scope,
+            f"{deployment.prefix}-service",
+            description="Tandem: API, functions, event streams, alarms",
+            termination_protection=deployment.keep_data,
+        )
+        storage, search = state.storage, state.search
+        events = Events(self, "events", deployment, storage.data)
+        around = Surroundings(storage, events, search, state.network, state.recommend_role)
+        serving = self.serving = Serving(self, "serving", deployment, around)
+        api = Api(self, "api", deployment, serving)
+        logs = (events.events, events.exposures)
+        measures = Measures(deployment, storage, serving, api, logs, search.domain if search else None)
+        observability = Observability(self, "observability", deployment, measures)
+        _output(
+            self,
+            ApiUrl=api.http.api_endpoint,
+            ApiArn=api.invoke_arn,
+            EventsStream=events.events.stream.delivery_stream_name,
+            ExposuresStream=events.exposures.stream.delivery_stream_name,
+            Database=events.database_name,
+            RecommendFunction=serving.recommend_alias.function_arn,
+            EventsFunction=serving.events_alias.function_arn,
+            **{f"{name}LogGroup": group.log_group_name for name, group in serving.log_groups.items()},
+            AccessLogGroup=api.access_log.log_group_name,
+            Dashboard=deployment.prefix,
+            AlarmTopic=observability.topic.topic_arn,
+        )
+        _tag(self, deployment)
+
+
+def _output(stack: Stack, **values: str) -> None:
+    """What commands and people look up by name; one that this profile has not got is left out."""
+    for name, value in values.items():
+        if value:
+            CfnOutput(stack, name, value=value)
+
+
+def _tag(stack: Stack, deployment: Deployment) -> None:
+    for name, value in (
+        ("application", APPLICATION),
+        ("deployment", deployment.prefix),
+        ("profile", deployment.profile),
+    ):
+        Tags.of(stack).add(name, value)

@@ -1,0 +1,133 @@
+"""What is kept: the bucket of releases and of the pointer, the bucket of events, profiles, and the key of the logs.
+
+It does not know who reads or writes; `permissions.py` says that. `stacks.py` makes one, in the stack that holds data.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra.profiles import Deployment
+from stores.dynamodb_table import KEY
+
+POINTER_KEY: Final = "current.json"
+"""The object that says what serves (`stores/releases.py`)."""
+EVENTS_PREFIX, EXPOSURES_PREFIX, ERRORS_PREFIX = "events/", "exposures/", "errors/"
+OLD_VERSION_DAYS: Final = 30
+"""A pointer or a release that was overwritten or deleted by mistake can be fetched back for so long."""
+ERROR_DAYS: Final = 30
+"""What Firehose could not convert waits so long for somebody to look."""
+ACCESS_LOG_DAYS: Final = 90
+UPLOAD_DAYS: Final = 1
+"""An upload in parts that nobody finished is paid for and seen by nobody."""
+LOG_KEY_CHARACTERS: Final = 43
+"""Of 62 letters and digits: 256 bits."""
+
+
+def removal_policy(deployment: Deployment) -> RemovalPolicy:
+    """Whether a resource outlives its stack."""
+    return RemovalPolicy.RETAIN if deployment.keep_data else RemovalPolicy.DESTROY
+
+
+def log_group(scope: Construct, name: str, deployment: Deployment) -> logs.LogGroup:
+    """A log group that is named by CloudFormation, forgets after `log_days`, and goes with its stack."""
+    retention = logs.RetentionDays[_RETENTION[deployment.log_days]]
+    return logs.LogGroup(scope, name, retention=retention, removal_policy=RemovalPolicy.DESTROY)
+
+
+_RETENTION: Final = {14: "TWO_WEEKS", 90: "THREE_MONTHS"}
+"""Names of the days that the profiles use."""
+
+
+class Storage(Construct):
+    """The resources of a deployment that cannot be made again from code."""
+
+    def __init__(self, scope: Construct, construct_id: str, deployment: Deployment) -> None:
+        super().__init__(scope, construct_id)
+        self._deployment = deployment
+        self.access_logs = self._bucket(
+            "AccessLogs", lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(ACCESS_LOG_DAYS))]
+        )
+        self.releases = self._logged_bucket("Releases", versioned=True, lifecycle_rules=_release_rules())
+        self.data = self._logged_bucket("Data", lifecycle_rules=_data_rules(deployment.retention_days))
+        self.profiles = self._table()
+        self.log_key = secretsmanager.Secret(
+            self,
+            "LogKey",
+            description="Key under which user ids are hashed in logs. Another one: old and new lines cannot be joined",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                exclude_punctuation=True, password_length=LOG_KEY_CHARACTERS
+            ),
+            removal_policy=removal_policy(deployment),
+        )
+
+    def _logged_bucket(self, name: str, **more: object) -> s3.Bucket:
+        return self._bucket(
+            name, server_access_logs_bucket=self.access_logs, server_access_logs_prefix=f"{name.lower()}/", **more
+        )
+
+    def _bucket(self, name: str, **more: object) -> s3.Bucket:
+        """Private, encrypted by S3, by TLS only. A profile that keeps nothing empties it before deletion."""
+        return s3.Bucket(
+            self,
+            name,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            removal_policy=removal_policy(self._deployment),
+            auto_delete_objects=not self._deployment.keep_data,
+            **more,  # type: ignore[arg-type]  # keywords of the two callers above
+        )
+
+    def _table(self) -> dynamodb.TableV2:
+        """One record a user, read by key: paid by request, for nights and campaigns differ by a hundred times."""
+        keep = self._deployment.keep_data
+        encryption = dynamodb.TableEncryptionV2
+        return dynamodb.TableV2(
+            self,
+            "Profiles",
+            partition_key=dynamodb.Attribute(name=KEY, type=dynamodb.AttributeType.STRING),
+            billing=dynamodb.Billing.on_demand(),
+            encryption=encryption.aws_managed_key() if keep else encryption.dynamo_owned_key(),
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=keep
+            ),
+            deletion_protection=keep,
+            removal_policy=removal_policy(self._deployment),
+        )
+
+
+def _release_rules() -> list[s3.LifecycleRule]:
+    """Nothing current expires: the sweep knows which releases are still needed."""
+    return [
+        s3.LifecycleRule(
+            id="old-versions",
+            noncurrent_version_expiration=Duration.days(OLD_VERSION_DAYS),
+            expired_object_delete_marker=True,
+        ),
+        s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(UPLOAD_DAYS)),
+    ]
+
+
+def _data_rules(retention_days: int) -> list[s3.LifecycleRule]:
+    kept = [
+        s3.LifecycleRule(id=prefix.strip("/"), prefix=prefix, expiration=Duration.days(days))
+        for prefix, days in (
+            (EVENTS_PREFIX, retention_days),
+            (EXPOSURES_PREFIX, retention_days),
+            (ERRORS_PREFIX, min(ERROR_DAYS, retention_days)),
+        )
+    ]
+    uploads = s3.LifecycleRule(
+        id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(UPLOAD_DAYS)
+    )
+    return [*kept, uploads]

@@ -1,0 +1,288 @@
+"""The stack that a deploy replaces: functions, their rights, the API, the streams, the alarms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from contracts.event_columns import EVENT_COLUMNS, EXPOSURE_COLUMNS
+from infra.api import routes
+from lambda_user_tower.routing import Endpoint, find_endpoint
+from lambda_user_tower.settings import LambdaSettings
+from local_mode.aws.deployment import Deployment
+from tests.infra.synthesis import Synthesised, allowed_actions, several, text_of
+
+RECOMMEND, EVENTS = "lambda_user_tower.handler.handler", "lambda_user_tower.handler.events"
+CHECK = "lambda_user_tower.deploy_check.handler"
+ANSWERING = pytest.mark.parametrize("handler", [RECOMMEND, EVENTS])
+
+
+def _settings(deployment: Synthesised, handler: str) -> LambdaSettings:
+    """What the function would read at cold start; nothing of it may raise."""
+    variables = deployment.function(handler)["Environment"]["Variables"]
+    return LambdaSettings.from_env({name: text_of(value) for name, value in variables.items()})
+
+
+@pytest.mark.parametrize("handler", [RECOMMEND, EVENTS, CHECK])
+def test_functions_run_the_one_bundle_on_its_own_python(deployment: Synthesised, handler: str) -> None:
+    function = deployment.function(handler)
+    assert (function["Runtime"], function["Architectures"]) == ("python3.14", ["arm64"])
+    keys = {deployment.function(each)["Code"]["S3Key"] for each in (RECOMMEND, EVENTS, CHECK)}
+    assert len(keys) == 1
+
+
+def test_handlers_exist() -> None:
+    from lambda_user_tower import deploy_check, handler
+
+    assert callable(handler.handler)
+    assert callable(handler.events)
+    assert callable(deploy_check.handler)
+
+
+@ANSWERING
+def test_the_environment_is_what_the_settings_read(deployment: Synthesised, handler: str) -> None:
+    settings, outputs = _settings(deployment, handler), deployment.outputs()
+    assert settings.in_aws
+    assert "storageReleases" in settings.releases_bucket
+    assert "storageProfiles" in settings.profiles_table
+    assert settings.events_stream == outputs["EventsStream"]
+    assert "storageLogKey" in settings.log_key_secret
+    assert settings.log_key == ""
+    assert str(settings.home).startswith("/tmp/")  # noqa: S108  # what a function can write
+
+
+def test_only_recommend_is_told_of_the_domain(dev: Synthesised, mini: Synthesised) -> None:
+    recommend = _settings(dev, RECOMMEND)
+    assert recommend.opensearch_url.startswith("https://<tandem-dev-state:")
+    assert recommend.opensearch_region == "<AWS::Region>"
+    assert _settings(dev, EVENTS).opensearch_url == ""
+    assert _settings(mini, RECOMMEND).opensearch_url == ""
+
+
+def test_settings_of_the_context_reach_the_functions(synthesised: Callable[..., Synthesised]) -> None:
+    tuned = synthesised(profile="mini", **TUNED)
+    for handler in (RECOMMEND, EVENTS):
+        assert _settings(tuned, handler).rerank.diversity == "mmr"
+
+
+@ANSWERING
+def test_versions_are_snapshots_behind_the_alias(deployment: Synthesised, handler: str) -> None:
+    assert deployment.function(handler)["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert deployment.function(handler)["TracingConfig"] == {"Mode": "Active"}
+    part = "servingRecommend" if handler == RECOMMEND else "servingEvents"
+    alias = deployment.one("AWS::Lambda::Alias", f"{part}Live")
+    assert alias["Name"] == "live"
+    assert f"{part}CurrentVersion" in text_of(alias["FunctionVersion"])
+    assert not any("EphemeralStorage" in each for each in deployment.resources("AWS::Lambda::Function").values())
+
+
+def test_the_alias_moves_only_after_the_check_of_the_new_version(deployment: Synthesised) -> None:
+    aliases = deployment.whole("AWS::Lambda::Alias")
+    (name, recommend), (_, events) = sorted(aliases.items(), reverse=True)
+    update = recommend["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+    assert "servingDeployCheck" in text_of(update["BeforeAllowTrafficHook"])
+    group = deployment.one("AWS::CodeDeploy::DeploymentGroup")
+    assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaAllAtOnce"
+    assert group["AutoRollbackConfiguration"]["Enabled"] is True
+    assert any("servingDeployCheck" in each for each in recommend["DependsOn"])
+    assert name in events["DependsOn"], "both aliases move after one check"
+
+
+def test_the_check_knows_and_may_call_the_new_version_alone(deployment: Synthesised) -> None:
+    version = deployment.function(CHECK)["Environment"]["Variables"]["TANDEM_NEW_VERSION"]
+    assert "servingRecommendCurrentVersion" in text_of(version)
+    allowed = {tuple(several(each["Action"])): each["Resource"] for each in deployment.statements("DeployCheckPolicy")}
+    assert allowed["lambda:InvokeFunction",] == version
+    assert "deploymentgroup" in text_of(allowed["codedeploy:PutLifecycleEventHookExecutionStatus",])
+    assert len(allowed) == 3, "and its own log"
+
+
+OWN_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
+TRACES = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+RELEASES = {"s3:GetObject", "s3:ListBucket"}
+NETWORK = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+}
+
+
+def test_recommend_reads_and_writes_nothing(deployment: Synthesised) -> None:
+    wanted = OWN_LOG | TRACES | RELEASES | {"dynamodb:GetItem", "secretsmanager:GetSecretValue"}
+    wanted |= {"es:ESHttpGet", "es:ESHttpPost"} if deployment.profile != "mini" else set()
+    wanted |= NETWORK if deployment.profile == "prod" else set()
+    assert allowed_actions(deployment.statements("servingRecommendPolicy")) == wanted
+
+
+def test_events_writes_profiles_and_the_log(deployment: Synthesised) -> None:
+    assert allowed_actions(deployment.statements("servingEventsPolicy")) == (
+        OWN_LOG
+        | TRACES
+        | RELEASES
+        | {"dynamodb:BatchGetItem", "dynamodb:PutItem"}
+        | {"firehose:PutRecordBatch", "secretsmanager:GetSecretValue"}
+    )
+
+
+@pytest.mark.parametrize("policy", ["servingRecommendPolicy", "servingEventsPolicy"])
+def test_functions_read_releases_publications_and_the_pointer(deployment: Synthesised, policy: str) -> None:
+    (reads,) = (each for each in deployment.statements(policy) if each["Action"] == "s3:GetObject")
+    keys = sorted(text_of(each).split("/", 1)[1] for each in reads["Resource"])
+    assert keys == ["current.json", "publications/*", "releases/*"]
+
+
+def test_no_role_of_a_function_has_more_than_its_policy(deployment: Synthesised) -> None:
+    for name, role in deployment.resources("AWS::IAM::Role").items():
+        principal = text_of(role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["Service"])
+        if principal in ("lambda.amazonaws.com", "firehose.amazonaws.com") and "CustomS3" not in name:
+            assert role.keys() <= {"AssumeRolePolicyDocument", "Tags"}, name
+
+
+def test_only_recommend_of_prod_is_in_the_network(deployment: Synthesised) -> None:
+    inside = [each["Handler"] for each in deployment.resources("AWS::Lambda::Function").values() if "VpcConfig" in each]
+    assert inside == ([RECOMMEND] if deployment.profile == "prod" else [])
+
+
+def test_log_groups_forget(deployment: Synthesised) -> None:
+    groups = deployment.resources("AWS::Logs::LogGroup")
+    assert {each["RetentionInDays"] for each in groups.values()} == {90 if deployment.profile == "prod" else 14}
+    for handler in (RECOMMEND, EVENTS, CHECK):
+        assert deployment.function(handler)["LoggingConfig"]["LogGroup"]["Ref"] in groups
+
+
+def _integrations(deployment: Synthesised) -> dict[str, str]:
+    """Route → the alias that it calls."""
+    integrations = deployment.resources("AWS::ApiGatewayV2::Integration")
+    called = {}
+    for route in deployment.resources("AWS::ApiGatewayV2::Route").values():
+        (integration,) = (name for name in integrations if name in text_of(route["Target"]))
+        called[route["RouteKey"]] = text_of(integrations[integration]["IntegrationUri"])
+        assert integrations[integration]["PayloadFormatVersion"] == "2.0"
+    return called
+
+
+def test_every_endpoint_has_its_route_and_function(deployment: Synthesised) -> None:
+    called = _integrations(deployment)
+    for endpoint in Endpoint:
+        part = "EventsLive" if endpoint is Endpoint.EVENTS else "RecommendLive"
+        assert part in called.pop(endpoint), endpoint
+    assert set(called) == {"GET /v1/users/{proxy+}", "GET /v1/items/{proxy+}"}, "ids with slashes, and nothing else"
+
+
+def test_an_id_with_slashes_finds_a_route_and_then_its_endpoint() -> None:
+    path = "/v1/users/a/b/c/recommendations"
+    (greedy,) = (each for each in routes() if "+" in each.path and path.startswith(each.path.partition("{")[0]))
+    assert find_endpoint(greedy.method, path) == (Endpoint.FOR_USER, "a/b/c")
+
+
+def test_callers_sign_where_no_issuer_is_named(deployment: Synthesised) -> None:
+    routes = deployment.resources("AWS::ApiGatewayV2::Route").values()
+    assert {each["AuthorizationType"] for each in routes} == {"AWS_IAM"}
+    assert not deployment.resources("AWS::ApiGatewayV2::Authorizer")
+    assert "CorsConfiguration" not in deployment.one("AWS::ApiGatewayV2::Api")
+    assert not any("DefaultAuthorizer" in each for each in routes)
+
+
+TUNED: dict[str, Any] = {
+    "jwt_issuer": "https://login.shop.example/",
+    "jwt_audience": "web,app",
+    "cors_origins": "https://shop.example",
+    "alarm_email": "ops@shop.example",
+    "settings": '{"TANDEM_RERANK_DIVERSITY": "mmr"}',
+}
+
+
+def test_with_an_issuer_callers_show_its_token(synthesised: Callable[..., Synthesised]) -> None:
+    tuned = synthesised(profile="mini", **TUNED)
+    assert {each["AuthorizationType"] for each in tuned.resources("AWS::ApiGatewayV2::Route").values()} == {"JWT"}
+    authorizer = tuned.one("AWS::ApiGatewayV2::Authorizer")
+    assert authorizer["JwtConfiguration"] == {"Audience": ["web", "app"], "Issuer": "https://login.shop.example/"}
+    cors = tuned.one("AWS::ApiGatewayV2::Api")["CorsConfiguration"]
+    assert cors["AllowOrigins"] == ["https://shop.example"]
+    assert tuned.one("AWS::SNS::Subscription")["Endpoint"] == "ops@shop.example"
+
+
+def test_the_stage_throttles_and_its_log_names_the_route_alone(deployment: Synthesised) -> None:
+    stage = deployment.one("AWS::ApiGatewayV2::Stage")
+    throttle = stage["DefaultRouteSettings"]
+    assert throttle["ThrottlingRateLimit"] == (1_000 if deployment.profile == "prod" else 50)
+    line = json.loads(stage["AccessLogSettings"]["Format"])
+    assert line["route"] == "$context.routeKey"
+    telling = ("path", "Path", "identity", "claims", "domainName", "error.message", "requestOverride")
+    assert not [value for value in line.values() if any(part in value for part in telling)]
+
+
+@pytest.mark.parametrize(("log", "columns"), [("events", EVENT_COLUMNS), ("exposures", EXPOSURE_COLUMNS)])
+def test_streams_write_parquet_by_day_with_the_columns_of_the_contract(
+    deployment: Synthesised, log: str, columns: tuple[tuple[str, str], ...]
+) -> None:
+    destination = deployment.one("AWS::KinesisFirehose::DeliveryStream", f"events{log.capitalize()}Stream")
+    destination = destination["ExtendedS3DestinationConfiguration"]
+    assert destination["Prefix"] == f"{log}/dt=!{{timestamp:yyyy-MM-dd}}/"
+    assert destination["ErrorOutputPrefix"].startswith(f"errors/{log}/!{{firehose:error-output-type}}/")
+    assert destination["BufferingHints"]["IntervalInSeconds"] == (300 if deployment.profile == "prod" else 60)
+    conversion = destination["DataFormatConversionConfiguration"]
+    assert "ParquetSerDe" in conversion["OutputFormatConfiguration"]["Serializer"]
+    table = deployment.one("AWS::Glue::Table", f"events{log.capitalize()}Table")["TableInput"]
+    assert tuple((each["Name"], each["Type"]) for each in table["StorageDescriptor"]["Columns"]) == columns
+    assert table["PartitionKeys"] == [{"Name": "dt", "Type": "date"}]
+    assert table["Parameters"]["projection.dt.range"].endswith(",NOW")
+    assert text_of(table["StorageDescriptor"]["Location"]).endswith(f"/{log}/")
+    assert text_of(table["Parameters"]["storage.location.template"]).endswith(f"/{log}/dt=${{dt}}/")
+
+
+def test_every_alarm_reaches_the_topic_and_says_what_to_do(deployment: Synthesised) -> None:
+    alarms = deployment.resources("AWS::CloudWatch::Alarm")
+    for name, alarm in alarms.items():
+        assert [text_of(each) for each in alarm["AlarmActions"]] == [deployment.outputs()["AlarmTopic"]], name
+        assert len(alarm["AlarmDescription"]) > 100, name
+        assert alarm["TreatMissingData"] == "notBreaching", name
+    assert any("SearchRed" in name for name in alarms) is (deployment.profile != "mini")
+
+
+def test_alarms_may_publish_and_only_by_tls(deployment: Synthesised) -> None:
+    allow, deny = sorted(
+        deployment.one("AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"], key=lambda s: s["Effect"]
+    )
+    assert (allow["Action"], allow["Principal"]) == ("sns:Publish", {"Service": "cloudwatch.amazonaws.com"})
+    assert allow["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_alarms_and_dashboard_read_the_metrics_that_functions_write(deployment: Synthesised) -> None:
+    from lambda_user_tower.telemetry import NAMESPACE, _figures
+
+    facts = {"ms": 1, "degraded": [], "items": 1, "age_seconds": 1, "events": {"accepted": 1, "not-written": 1}}
+    written = _figures(200, facts).keys()
+    degraded = deployment.one("AWS::CloudWatch::Alarm", "DegradedAnswers")["Metrics"]
+    (stat,) = (each["MetricStat"]["Metric"] for each in degraded if "MetricStat" in each)
+    assert (stat["Namespace"], stat["MetricName"]) == (NAMESPACE, "Degraded")
+    assert stat["MetricName"] in written
+    service = _settings(deployment, RECOMMEND).service
+    assert stat["Dimensions"] == [{"Name": "service", "Value": service}]
+    body = text_of(deployment.one("AWS::CloudWatch::Dashboard")["DashboardBody"])
+    for name in ("Degraded", "Empty", "ReleaseAge", "Events-accepted"):
+        assert name in written
+        assert f'"{name}","service"' in body
+
+
+def test_what_commands_look_up_is_in_the_outputs(deployment: Synthesised) -> None:
+    outputs = deployment.outputs()
+    wanted = {"ApiUrl", "ApiArn", "ReleasesBucket", "DataBucket", "ProfilesTable", "EventsStream", "ExposuresStream"}
+    wanted |= {"PublicationPointer", "LogKeySecret", "RecommendFunction", "EventsFunction", "AlarmTopic", "Database"}
+    wanted |= {"RecommendLogGroup", "EventsLogGroup", "DeployCheckLogGroup", "AccessLogGroup", "Dashboard"}
+    wanted |= {"SearchEndpoint"} if deployment.profile != "mini" else set()
+    assert outputs.keys() == wanted
+    assert outputs["PublicationPointer"] == f"s3://{outputs['ReleasesBucket']}/current.json"
+
+
+def test_the_commands_find_the_deployment_by_its_outputs(deployment: Synthesised) -> None:
+    found = Deployment.of(f"tandem-{deployment.profile}", deployment.outputs(), "synth")
+    assert found.search_endpoint.startswith("https://") is (deployment.profile != "mini")
+    assert found.events_log_group == deployment.outputs()["EventsLogGroup"]
