@@ -47,15 +47,15 @@ def recommend(
 
 
 def draw_slate(slate: dict[str, Any], who: str, names: dict[str, str]) -> None:
-    """A slate as a table, with the parts of each score where they were asked for."""
+    """A slate as a table, with titles where `names` has some, and the parts of each score where they were asked for."""
     why = slate["why"]
     explained = any("explain" in item for item in slate["items"])
-    columns = ["", "item", "title", "score", *(["made of"] if explained else [])]
+    columns = ["", "item", *(["title"] if names else []), "score", *(["made of"] if explained else [])]
     rows = [
         [
             str(place),
             escape(item["item_id"]),
-            escape(names.get(item["item_id"], "")),
+            *([escape(names.get(item["item_id"], ""))] if names else []),
             f"{item['score']:.3f}",
             *([score_parts(item["explain"])] if explained else []),
         ]

@@ -23,7 +23,8 @@ from data_sources.indexed import IndexedDataset, index_dataset
 from evaluation.result import Evaluation
 from local_mode.asking import ask, titles
 from local_mode.engine import Index, engine_client
-from local_mode.retrain import Progress, Retrained, StepClock, retrain
+from local_mode.publishing import Progress, StepClock
+from local_mode.retrain import Retrained, retrain
 from retrieval.settings import RetrievalSettings
 from training_job.backtest import judge_fitted
 from training_job.settings import TrainingSettings

@@ -1,15 +1,14 @@
 """One night on one machine: dataset → check → train → seal → gate → publish → profiles → sweep.
 
 The local twin of the state machine: the same steps in the same order, each leaving named artifacts in the home folder.
-Killed at any point it leaves what served before; run again on the same data it goes on from its last checkpoint.
-`tandem train` and `tandem demo` call it.
+Killed at any point it leaves what served before; run again on the same data it goes on from its last checkpoint. The
+steps after the gate are in `publishing.py`. `tandem train` and `tandem demo` call `retrain`, `aws/seed` its first half.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 
-from batch_job.backfill import backfill_profiles
 from contracts.errors import DatasetError, StateBusy
 from contracts.fitted import HEAD_ITEMS
 from contracts.release import GateReport, Manifest, Publication
@@ -25,19 +23,15 @@ from data_sources.checks import Status
 from data_sources.dataset import TRAINING_COLUMNS, open_dataset
 from data_sources.doctor import Diagnosis, diagnose
 from data_sources.indexed import IndexedDataset, index_dataset
-from index_loader.publish import publish
-from index_loader.run import publish_or_load_again
-from index_loader.run import run as run_loading
-from index_loader.sweep import sweep as sweep_indexes
 from local_mode.engine import Index, engine_client, engine_for
+from local_mode.publishing import Place, Progress, StepClock, follow_up, publish_candidate
 from stores.profiles import SqliteProfiles
-from stores.releases import Current, LocalReleases, write_atomically
+from stores.release_files import write_atomically
+from stores.releases import Current, LocalReleases, Releases
 from training_job.export import export
 from training_job.fit import Fitted, fit
 from training_job.gate import judge_candidate
 from training_job.settings import TrainingSettings
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass
@@ -49,6 +43,8 @@ class Retrained:
     publication: Publication | None
     """None where publishing was not asked for."""
     fitted: Fitted
+    etag: str | None
+    """Of what served when the gate judged; None where nothing did."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by step."""
 
@@ -71,54 +67,85 @@ def retrain(
     (the sealed candidate and its verdicts stay for inspection), ServerUnavailable, IndexLoadFailed, VerificationFailed,
     StorageFull, StateBusy, PointerConflict.
     """
-    store, clock = LocalReleases(home), StepClock()
     if index is Index.OPENSEARCH:
         engine_client(home)  # a missing server is said before the hours of training
+    night = start_night(dataset, home, settings, warm_start=warm_start, progress=progress)
+    with night.alone():
+        done = train_candidate(night)
+        if publish_it:
+            tell = progress or (lambda _done, _total, _text: None)
+            engine = engine_for(home, index, done.manifest.n_items, engine_above, lambda text: tell(0, 1, text))
+            with SqliteProfiles(home / "profiles.sqlite") as profiles:
+                place = Place(night.store, profiles, engine, night.clock, progress)
+                done.publication = publish_candidate(place, done.gate, done.etag)
+                follow_up(place, night.indexed)
+    return done
+
+
+@dataclass(frozen=True)
+class Night:
+    """A training about to begin: the data that passed its checks, and the folder in which its run can go on."""
+
+    store: LocalReleases
+    indexed: IndexedDataset
+    settings: TrainingSettings
+    run: Path
+    """Checkpoints and the bundle before it is sealed; the same input has the same folder."""
+    warm_start: str | None = None
+    progress: Progress | None = None
+    clock: StepClock = field(default_factory=StepClock)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the run's folder against a second run of the same input (StateBusy); done, it is removed."""
+        with _only_one(self.run):
+            yield
+            shutil.rmtree(self.run, ignore_errors=True)
+
+
+def start_night(
+    dataset: Path,
+    home: Path,
+    settings: TrainingSettings,
+    *,
+    warm_start: str | None = None,
+    progress: Progress | None = None,
+) -> Night:
+    """Check and read a dataset. Raises DatasetError."""
+    clock = StepClock()
     with clock("check"):
         refuse_failures(diagnose(dataset))
     with clock("read"):
         indexed = index_dataset(open_dataset(dataset, event_columns=TRAINING_COLUMNS))
-    tell = progress or (lambda _done, _total, _text: None)
     run = home / "runs" / _run_key(dataset, settings, warm_start)
-    with _only_one(run):
-        with clock("train"):
-            earlier = store.open(warm_start) if warm_start else None
-            fitted = fit(
-                indexed,
-                indexed.interactions,
-                settings,
-                progress=progress,
-                checkpoints=run / "checkpoints",
-                warm_start=earlier,
-            )
-        with clock("seal"):
-            manifest = _seal(store, fitted, run / "model", warm_start)
-        current = store.current()
-        with clock("gate"):
-            gate = _judge(store, fitted, indexed, manifest, current)
-        done = Retrained(manifest, gate, None, fitted, clock.seconds)
-        if publish_it:
-            client = engine_for(home, index, manifest.n_items, engine_above, lambda text: tell(0, 1, text))
-            with clock("index"):  # what the gate blocks is not loaded
-                loaded = (
-                    run_loading(store, client, manifest.id, progress=progress) if client and not gate.blocked else None
-                )
-            with clock("publish"):
-                etag = current.etag if current else None
-                published = (
-                    publish_or_load_again(store, manifest.id, gate, etag, loaded)
-                    if loaded
-                    else publish(store, manifest.id, gate, etag)
-                )
-                done.publication = published.publication
-            with clock("profiles"):
-                backfill(home, indexed)
-            with clock("sweep"):
-                if client is not None:
-                    sweep_indexes(store, client, delete=True)  # first: it knows its indexes by the releases
-                store.sweep()
-        shutil.rmtree(run, ignore_errors=True)
-    return done
+    return Night(LocalReleases(home), indexed, settings, run, warm_start, progress, clock)
+
+
+def train_candidate(night: Night, serving: Releases | None = None) -> Retrained:
+    """The first half of a night: a sealed release in the home folder, and the gate's verdict on it.
+
+    `serving`: whose publication it is judged against; default: the home's own. Raises NotEnoughData, TrainingDiverged,
+    StorageFull, and whatever opening the releases to start from and to compare with raises.
+    """
+    store, clock, indexed = night.store, night.clock, night.indexed
+    judged_against = serving or store
+    with clock("train"):
+        earlier = store.open(night.warm_start) if night.warm_start else None
+        fitted = fit(
+            indexed,
+            indexed.interactions,
+            night.settings,
+            progress=night.progress,
+            checkpoints=night.run / "checkpoints",
+            warm_start=earlier,
+        )
+    with clock("seal"):
+        manifest = _seal(store, fitted, night.run / "model", night.warm_start)
+    current = judged_against.current()
+    with clock("gate"):
+        gate = _judge(judged_against, fitted, indexed, manifest, current)
+        _keep_report(store, gate)
+    return Retrained(manifest, gate, None, fitted, current.etag if current else None, clock.seconds)
 
 
 def _seal(store: LocalReleases, fitted: Fitted, folder: Path, parent: str | None) -> Manifest:
@@ -129,11 +156,11 @@ def _seal(store: LocalReleases, fitted: Fitted, folder: Path, parent: str | None
 
 
 def _judge(
-    store: LocalReleases, fitted: Fitted, indexed: IndexedDataset, manifest: Manifest, current: Current | None
+    store: Releases, fitted: Fitted, indexed: IndexedDataset, manifest: Manifest, current: Current | None
 ) -> GateReport:
-    """The gate's verdict against what serves, kept beside the releases."""
+    """The gate's verdict against what serves."""
     serving = current.publication if current else None
-    gate = judge_candidate(
+    return judge_candidate(
         fitted,
         store.open(serving.release) if serving else None,
         indexed,
@@ -141,8 +168,6 @@ def _judge(
         serving_release=serving.release if serving else None,
         serving_model=serving.served_model if serving else "two_tower",
     )
-    _keep_report(store, gate)
-    return gate
 
 
 def refuse_failures(diagnosis: Diagnosis) -> None:
@@ -154,27 +179,6 @@ def refuse_failures(diagnosis: Diagnosis) -> None:
             f"{diagnosis.dataset}: {failed[0].name}: {failed[0].found}{others}",
             fix=f"{failed[0].fix} `tandem check {diagnosis.dataset}` shows everything.",
         )
-
-
-def backfill(home: Path, indexed: IndexedDataset) -> None:
-    """Write every user's profile from the events of a dataset."""
-    with SqliteProfiles(home / "profiles.sqlite") as profiles:
-        backfill_profiles(indexed, profiles)
-
-
-class StepClock:
-    """Wall seconds by step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, step: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[step] = round(time.perf_counter() - begun, 3)
 
 
 def _keep_report(store: LocalReleases, gate: GateReport) -> None:

@@ -86,6 +86,9 @@ NOT_RUN = {
     **dict.fromkeys(
         [name for name in commands() if name.startswith("index ")], "needs a server; tests/cli/test_index.py runs it"
     ),
+    **dict.fromkeys(
+        [name for name in commands() if name.startswith("aws ")], "needs a deployment; tests/cli/test_aws.py runs it"
+    ),
 }
 
 
@@ -132,4 +135,4 @@ def test_a_failure_has_a_name_a_fix_and_the_status_2(words: list[str], code: str
 def test_nothing_published_is_said_and_not_traced(tmp_path: Path) -> None:
     done = tandem("recommend", "--user-id", "1", "--json", cwd=tmp_path)
     assert done.returncode == 2
-    assert one_object(done)["error"] == "nothing-published"
+    assert one_object(done)["error"] == "no-release"

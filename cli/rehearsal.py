@@ -1,0 +1,84 @@
+"""`tandem aws rehearse-serving`: the deployed serving half on this machine, with real data.
+
+Builds the bundle for this machine, fills the stand-ins for AWS as `tandem aws seed` fills a deployment, and calls the
+API as its callers will. `cli/aws.py` registers it.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.console import JsonFlag, emit, out, progress_bar, say
+from cli.serving import draw_slate
+
+if TYPE_CHECKING:
+    from local_mode.rehearsal.walk import Step
+
+BUNDLE = Path("build/serving-host")
+
+
+def rehearse_serving(
+    data: Annotated[
+        Path | None, typer.Option(help="MovieLens folder, LightGCN folder, sequences file or dataset; else generated.")
+    ] = None,
+    user_id: Annotated[str, typer.Option(help="Who walks through the API.")] = "rehearsal-user",
+    port: Annotated[int, typer.Option(help="Port on the loopback address; 0: a free one.")] = 8080,
+    once: Annotated[bool, typer.Option("--once", help="End after the walk instead of serving until Ctrl-C.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run what is deployed here: the bundle under AWS's runtime client, DynamoDB Local, OpenSearch, moto for the rest.
+
+    Example: tandem aws rehearse-serving --once
+    """
+    from infra.bundle.build import Recipe, build
+    from infra.bundle.target import host_target
+    from local_mode.rehearsal.seeded import seeded
+    from local_mode.rehearsal.serving import behind_a_gateway, functions_of
+    from local_mode.rehearsal.stand_ins import stand_ins
+    from local_mode.rehearsal.walk import walk
+
+    say("Building the bundle for this machine …")
+    report = build(Recipe(host_target()), BUNDLE)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tandem-rehearsal-")))
+        say("Starting DynamoDB Local, OpenSearch and moto …")
+        standing = stack.enter_context(stand_ins(folder))
+        with progress_bar() as progress:
+            done = seeded(standing, folder, data, say, progress)
+        functions = stack.enter_context(functions_of(BUNDLE, standing, folder))
+        api = stack.enter_context(behind_a_gateway(functions, port))
+        steps = list(walk(api.url, user_id))
+        payload = {"url": api.url, "bundle": report, "seeded": done, "steps": steps}
+        emit(as_json, payload, lambda: _draw(steps))
+        if not once:
+            _until_stopped(api.url)
+
+
+def _draw(steps: list[Step]) -> None:
+    for step in steps:
+        out.print(f"[bold]{step.what}[/]")
+        out.print(step.command, markup=False, highlight=False, soft_wrap=True)
+        _draw_answer(step.answer, step.what)
+
+
+def _draw_answer(answer: dict[str, Any], what: str) -> None:
+    if "items" in answer:
+        draw_slate(answer, what, {})
+    else:
+        out.print(answer["counts"])
+
+
+def _until_stopped(url: str) -> None:
+    say(f"The API answers at {url} until Ctrl-C; the commands above work with any user.")
+    stop = threading.Event()
+    before = {sign: signal.signal(sign, lambda *_: stop.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
+    stop.wait()
+    for sign, action in before.items():
+        signal.signal(sign, action)
