@@ -1,6 +1,6 @@
 # Two commands for a bare machine with Python >= 3.11: `make demo` and `make test`. Each sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-quality bench-million soak opensearch lock clean
+.PHONY: help demo test lint format build bench bench-quality bench-million soak opensearch lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 # One BLAS thread per process: with a second busy process on the machine, two threads run slower than one.
@@ -27,6 +27,10 @@ format: ## apply ruff's formatting and safe fixes
 	@scripts/setup.sh local test lint
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
+build: ## what is deployed: the functions' bundle (arm64) in build/serving, checked, with sizes
+	@scripts/setup.sh local infra
+	@$(BIN)/python -m infra.bundle $(ARGS)
+
 bench: ## speed and memory, side by side with what they are compared to (JSON in .bench/)
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -39,10 +43,11 @@ bench-million: ## a million items: train, load, verify, query (half an hour; WOR
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.index --items 1000000 --users 100000 --work $(or $(WORK),.bench/million) $(ARGS)
 
-soak: ## hundreds of kills of train, export, load and publish; thousands of requests to a failing engine
+soak: ## hundreds of kills of train, export, load, publish and profile writers; thousands of requests to a failing engine
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.kill_soak $(ARGS)
 	@$(BIN)/python -m benchmarks.loader_soak
+	@$(BIN)/python -m benchmarks.profile_soak
 	@$(BIN)/python -m benchmarks.faults
 
 opensearch: ## start the search server that the tests use (stop it with `tandem opensearch stop`)
@@ -56,4 +61,4 @@ lock: ## compile constraints.txt from pyproject.toml
 
 clean: ## remove the environment, caches and local state
 	@[ ! -x $(BIN)/tandem ] || $(BIN)/tandem opensearch stop >/dev/null 2>&1 || true
-	@rm -rf .venv .tandem .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .tandem .bench build cdk.out node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

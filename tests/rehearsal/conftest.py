@@ -1,0 +1,115 @@
+"""The rehearsal: the built bundle over the stand-ins, with a toy release that a real search engine holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from index_loader.publish import publish
+from index_loader.run import run
+from local_mode.lambda_runtime.function import Function
+from local_mode.rehearsal.serving import HANDLERS, Rehearsed, behind_a_gateway, functions_of
+from local_mode.rehearsal.stand_ins import RELEASES, StandIns, filled
+from stores.releases import LocalReleases
+from stores.s3_releases import S3Releases
+from stores.search_engine import loader_client
+from tests.lambda_user_tower.conftest import seal
+from tests.toy_world import toy_model
+
+
+@pytest.fixture(scope="session")
+def standing(moto_endpoint: str, dynamodb_local_url: str, opensearch_url: str) -> Iterator[StandIns]:
+    """Everything that a deployment needs, empty."""
+    with filled(StandIns(moto_endpoint, dynamodb_local_url, opensearch_url)) as stand_ins:
+        yield stand_ins
+
+
+@dataclass
+class Night:
+    """Publishes toy releases as a night would."""
+
+    standing: StandIns
+    folder: Path
+    releases: S3Releases
+
+    def publish(self, seed: int, *, searched: bool = True) -> str:
+        """A new release, from the search engine or embedded, and what serves from now on; its id."""
+        local = LocalReleases(self.folder / uuid4().hex)
+        release = seal(local.home, toy_model(seed=seed))
+        self.releases.copy_in(local, release)
+        etag = self.releases.etag()
+        if not searched:
+            publish(self.releases, release, None, etag)
+            return release
+        with closing(loader_client(self.standing.search_url)) as client:
+            publish(self.releases, release, None, etag, loaded=run(self.releases, client, release))
+        return release
+
+    def forget(self) -> None:
+        """As before the first release."""
+        import boto3
+
+        with closing(boto3.client("s3")) as client:
+            client.delete_object(Bucket=RELEASES, Key="current.json")
+
+
+@pytest.fixture(scope="session")
+def night(standing: StandIns, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    folder = tmp_path_factory.mktemp("nights")
+    return Night(standing, folder, S3Releases(RELEASES, folder / "cache"))
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the functions note every call to AWS."""
+    return tmp_path_factory.mktemp("record") / "calls.jsonl"
+
+
+@pytest.fixture(scope="session")
+def recording_bundle(serving_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built bundle, entry by entry, and the module that notes its calls."""
+    folder = tmp_path_factory.mktemp("recording-bundle")
+    for entry in serving_bundle.iterdir():
+        (folder / entry.name).symlink_to(entry)
+    shutil.copy(Path(__file__).with_name("recording.py"), folder)
+    return folder
+
+
+def noted(bundle: Path, standing: StandIns, record: Path, home: Path) -> AbstractContextManager[dict[str, Function]]:
+    """The functions under SnapStart, none started, their calls noted."""
+    handlers = {name: f"recording.{handler.rpartition('.')[2]}" for name, handler in HANDLERS.items()}
+    return functions_of(bundle, standing, home, handlers=handlers, more={"RECORD": str(record)})
+
+
+@pytest.fixture
+def functions(
+    recording_bundle: Path, standing: StandIns, record: Path, tmp_path: Path
+) -> Iterator[dict[str, Function]]:
+    with noted(recording_bundle, standing, record, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def api(functions: dict[str, Function]) -> Iterator[Rehearsed]:
+    with behind_a_gateway(functions) as rehearsed:
+        yield rehearsed
+
+
+def ask(url: str, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    """A real request; status and the decoded answer."""
+    where = urlsplit(url)
+    with closing(HTTPConnection(where.hostname or "", where.port, timeout=60)) as connection:
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        connection.request(method, path, data, {"content-type": "application/json", **headers})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
