@@ -13,9 +13,10 @@ demo: ## data -> check -> train -> gate -> publish -> recommendations -> evaluat
 	@scripts/setup.sh local
 	@$(BIN)/tandem demo $(if $(DATA),--data $(DATA))
 
-test: ## the whole test suite
+test: ## the whole test suite, a file at a time on each of WORKERS cores (ARGS=tests/stores for a part)
 	@scripts/setup.sh local test
-	@$(BIN)/python -m pytest $(ARGS)
+	@[ -d node_modules ] || ! command -v npm >/dev/null || npm ci --silent
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile $(ARGS)
 
 lint: ## ruff, mypy, import-linter
 	@scripts/setup.sh local test lint

@@ -408,21 +408,23 @@ def test_a_network_that_is_not_there_is_named(moto_endpoint, monkeypatch):
     log.close()
 
 
-def test_a_snapshot_keeps_no_connection(moto_endpoint, monkeypatch):
-    made = []
+def test_a_snapshot_keeps_the_client_and_none_of_its_connections(moto_endpoint, monkeypatch):
+    made, closed = [], []
 
     def make():
-        made.append(firehose_client(endpoint_url=moto_endpoint))
-        return made[-1]
+        client = firehose_client(endpoint_url=moto_endpoint)
+        close = client.close
+        monkeypatch.setattr(client, "close", lambda: closed.append(client) or close())
+        made.append(client)
+        return client
 
     monkeypatch.setattr(stores.event_log, "firehose_client", make)
     log = FirehoseEventLog("no-such-stream")
     assert made == []
-    for _ in range(2):
-        with pytest.raises(LogUnavailable):
+    log.connect()
+    for snapshots in range(3):
+        assert (len(made), len(closed)) == (1, snapshots)
+        with pytest.raises(LogUnavailable, match="no-such-stream"):  # it is asked, and answers
             log.append([event()])
-    log.reconnect()
-    with pytest.raises(LogUnavailable):
-        log.append([event()])
+        log.reconnect()
     log.close()
-    assert len(made) == 2
