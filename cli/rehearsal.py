@@ -21,8 +21,6 @@ from cli.serving import draw_slate
 if TYPE_CHECKING:
     from local_mode.rehearsal.walk import Step
 
-BUNDLE = Path("build/serving-host")
-
 
 def rehearse_serving(
     data: Annotated[
@@ -37,7 +35,7 @@ def rehearse_serving(
 
     Example: tandem aws rehearse-serving --once
     """
-    from infra.bundle.build import Recipe, build
+    from infra.bundle.build import REPOSITORY, Recipe, build
     from infra.bundle.target import host_target
     from local_mode.rehearsal.seeded import seeded
     from local_mode.rehearsal.serving import behind_a_gateway, functions_of
@@ -45,14 +43,15 @@ def rehearse_serving(
     from local_mode.rehearsal.walk import walk
 
     say("Building the bundle for this machine …")
-    report = build(Recipe(host_target()), BUNDLE)
+    bundle = REPOSITORY / "build" / "serving-host"
+    report = build(Recipe(host_target()), bundle)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tandem-rehearsal-")))
         say("Starting DynamoDB Local, OpenSearch and moto …")
         standing = stack.enter_context(stand_ins(folder))
         with progress_bar() as progress:
             done = seeded(standing, folder, data, say, progress)
-        functions = stack.enter_context(functions_of(BUNDLE, standing, folder))
+        functions = stack.enter_context(functions_of(bundle, standing, folder))
         api = stack.enter_context(behind_a_gateway(functions, port))
         steps = list(walk(api.url, user_id))
         payload = {"url": api.url, "bundle": report, "seeded": done, "steps": steps}

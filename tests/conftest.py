@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from contracts.errors import BundleNotBuilt, ServerUnavailable
 from infra.bundle.build import Recipe, build
@@ -14,6 +15,12 @@ from infra.bundle.target import host_target
 from local_mode.dynamodb_local import server as dynamodb_local
 from local_mode.opensearch import server
 from tests import aws
+
+os.environ["COLUMNS"] = "200"  # what commands print is not wrapped by the length of a temporary folder's name
+
+# A worker that shares its core with a server draws slowly; that says nothing of the strategy.
+settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -58,7 +58,7 @@ def build(recipe: Recipe, out: Path) -> Report:
 
     Raises BundleNotBuilt where the libraries cannot be had, BundleRejected where a check fails.
     """
-    made_from = digest(recipe)
+    made_from, out = digest(recipe), out.resolve()  # the installer runs in another folder
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(beside(out, ".lock")):
         if (report := _standing(out)) is not None and report.made_from == made_from:

@@ -74,7 +74,8 @@ class StandIns:
 def stand_ins(folder: Path) -> Iterator[StandIns]:
     """Everything started and filled, and stopped in the end; what was in it is gone then.
 
-    `folder` holds logs and the files of the search server. Raises ExtraMissing without moto, ServerUnavailable where a
+    `folder` holds logs and the files of the search server. The environment of this process names the stand-ins
+    meanwhile. Raises ExtraMissing without moto, ServerUnavailable where a
     server cannot be had.
     """
     with ExitStack() as stack:
@@ -83,14 +84,9 @@ def stand_ins(folder: Path) -> Iterator[StandIns]:
         dynamodb_url = dynamodb_local.start(folder / "dynamodb")
         stack.callback(opensearch.stop, folder / "search")
         search_url = opensearch.start(folder / "search").url
-        yield stack.enter_context(filled(StandIns(aws_url, dynamodb_url, search_url)))
-
-
-@contextmanager
-def filled(found: StandIns) -> Iterator[StandIns]:
-    """What the state stack makes, in servers that run; the environment of this process names them meanwhile."""
-    with only_these(found.environment):
-        _make_resources()
+        found = StandIns(aws_url, dynamodb_url, search_url)
+        stack.enter_context(only_these(found.environment))
+        make_resources()
         yield found
 
 
@@ -119,8 +115,8 @@ def _moto() -> Iterator[str]:
         server.stop()
 
 
-def _make_resources() -> None:
-    """What the state stack makes."""
+def make_resources() -> None:
+    """What the state stack makes, in the stand-ins that the environment names."""
     from boto3.session import Session
 
     session = Session()

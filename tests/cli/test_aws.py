@@ -90,7 +90,11 @@ def releases(workplace: Path) -> list[str]:
     return LocalReleases(workplace / ".tandem").ids()
 
 
-@pytest.mark.parametrize("name", sorted(name for name in commands() if name.startswith("aws ")))
+REHEARSAL = "aws rehearse-serving"
+"""Starts servers of its own: `tests/rehearsal` runs it."""
+
+
+@pytest.mark.parametrize("name", sorted(name for name in commands() if name.startswith("aws ") and name != REHEARSAL))
 def test_the_example_of_every_help_runs(name: str, here: Tandem) -> None:
     words = shlex.split(example(commands()[name]))[2:]
     words = [releases(here.folder)[0] if word.startswith("r2026") else word for word in words]

@@ -19,7 +19,7 @@ from index_loader.publish import publish
 from index_loader.run import run
 from local_mode.lambda_runtime.function import Function
 from local_mode.rehearsal.serving import HANDLERS, Rehearsed, behind_a_gateway, functions_of
-from local_mode.rehearsal.stand_ins import RELEASES, StandIns, filled
+from local_mode.rehearsal.stand_ins import RELEASES, StandIns, make_resources, only_these
 from stores.releases import LocalReleases
 from stores.s3_releases import S3Releases
 from stores.search_engine import loader_client
@@ -28,10 +28,19 @@ from tests.toy_world import toy_model
 
 
 @pytest.fixture(scope="session")
-def standing(moto_endpoint: str, dynamodb_local_url: str, opensearch_url: str) -> Iterator[StandIns]:
+def servers(moto_endpoint: str, dynamodb_local_url: str, opensearch_url: str) -> StandIns:
     """Everything that a deployment needs, empty."""
-    with filled(StandIns(moto_endpoint, dynamodb_local_url, opensearch_url)) as stand_ins:
-        yield stand_ins
+    found = StandIns(moto_endpoint, dynamodb_local_url, opensearch_url)
+    with only_these(found.environment):
+        make_resources()
+    return found
+
+
+@pytest.fixture(scope="module")
+def standing(servers: StandIns) -> Iterator[StandIns]:
+    """The stand-ins, and the environment that names them: other modules know other servers by the same variables."""
+    with only_these(servers.environment):
+        yield servers
 
 
 @dataclass
@@ -63,7 +72,7 @@ class Night:
             client.delete_object(Bucket=RELEASES, Key="current.json")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def night(standing: StandIns, tmp_path_factory: pytest.TempPathFactory) -> Night:
     folder = tmp_path_factory.mktemp("nights")
     return Night(standing, folder, S3Releases(RELEASES, folder / "cache"))
