@@ -257,7 +257,7 @@ def test_hooks_run_around_the_snapshot_in_lambdas_order(bundle: Path) -> None:
 
 
 def stands_still(pid: int) -> bool:
-    """Whether a process is stopped: a signal arrives when the kernel next looks, which takes a busy machine a moment."""
+    """Whether a process is stopped; a signal arrives when the kernel next looks, a moment later on a busy machine."""
     until = time.monotonic() + 10
     while time.monotonic() < until:
         if Path(f"/proc/{pid}/stat").read_text().split()[2] == "T":
