@@ -96,15 +96,15 @@ def digest_of(event_id: str) -> bytes:
 
 def seen_with(seen: Sequence[str], items: Iterable[str], history: Sequence[HistoryEvent]) -> list[str]:
     """Seen items and more, each once, SEEN_LIMIT at most: by arrival, then those of the history by time."""
-    recent = distinct(event.item_id for event in history)
+    recent = distinct([event.item_id for event in history])
     in_history = set(recent)
-    beyond = [item for item in distinct((*seen, *items)) if item not in in_history]
+    beyond = distinct([item for item in (*seen, *items) if item not in in_history])
     return beyond[max(0, len(beyond) + len(recent) - SEEN_LIMIT) :] + recent
 
 
-def distinct(items: Iterable[str]) -> list[str]:
+def distinct(items: list[str]) -> list[str]:
     """Items in their order, each once, where it stands last."""
-    return list(dict.fromkeys(reversed(tuple(items))))[::-1]
+    return list(dict.fromkeys(items[::-1]))[::-1]
 
 
 def visits_of(profile: Profile) -> list[str | None]:
@@ -206,4 +206,4 @@ def unpack(user_id: str, profile: bytes, event_ids: bytes = b"") -> Stored:
 def _seen_of(record: _Record) -> list[str]:
     if record.format == 1:
         return seen_with(record.seen, (), record.history)
-    return record.seen + distinct(event.item_id for event in record.history)
+    return record.seen + distinct([event.item_id for event in record.history])
