@@ -6,6 +6,7 @@ nothing of releases and functions; `serving.py` puts them in.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -106,6 +107,7 @@ def _moto() -> Iterator[str]:
         raise ExtraMissing(
             "the rehearsal needs moto, which is not installed.", fix="pip install 'tandem-recommender[local,test]'"
         ) from error
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each call of a client
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
