@@ -114,9 +114,13 @@ def coarse(client: Any, name: str, store: LocalReleases, release: str, needed: i
     return index
 
 
+PATIENT = VerifySettings(latency_ms=60_000.0)
+"""A machine that is busy beside the engine must not end the search for an ef_search early."""
+
+
 def test_ef_search_is_raised_until_the_aim_is_reached(store: LocalReleases, client: Any, release: str) -> None:
     index = coarse(client, refreshed(store, client, release), store, release, 400)
-    report = verify_loaded(client, index, store.open(release))
+    report = verify_loaded(client, index, store.open(release), PATIENT)
     assert report["ef_search"] == index.ef_search == {"two_tower": 400, "als": 400, "filtered": 400}
     assert [step["ef_search"] for step in report["tried"]["als"]] == [100, 150, 200, 300, 400]
     assert [step["ef_search"] for step in report["tried"]["filtered"]] == [400], "a filter never looks at less"
@@ -126,7 +130,7 @@ def test_ef_search_is_raised_until_the_aim_is_reached(store: LocalReleases, clie
 def test_each_model_has_its_own(store: LocalReleases, client: Any, release: str) -> None:
     index = coarse(client, refreshed(store, client, release), store, release, 100)
     index.needed_of = {"als": 1_600}
-    report = verify_loaded(client, index, store.open(release))
+    report = verify_loaded(client, index, store.open(release), PATIENT)
     assert report["ef_search"] == {"two_tower": 100, "als": 1_600, "filtered": 100}
     index.ef_search["filtered"] = 800
     filtered = Restriction((AnyOf("genre", ("art",)),), np.ones(20_000, np.bool_))
@@ -145,7 +149,7 @@ def test_what_stays_below_the_floor_after_every_step_is_refused(
 ) -> None:
     index = coarse(client, refreshed(store, client, release), store, release, 8_000)
     with pytest.raises(VerificationFailed, match="two_tower: the index finds 80"):
-        verify_loaded(client, index, store.open(release))
+        verify_loaded(client, index, store.open(release), PATIENT)
 
 
 def test_raising_ends_where_it_takes_too_long(store: LocalReleases, client: Any, release: str) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from index_loader.publish import publish
-from index_loader.run import run
+from index_loader.run import publish_or_load_again, run
 from local_mode.lambda_runtime.function import Function
 from local_mode.rehearsal.serving import HANDLERS, Rehearsed, behind_a_gateway, functions_of
 from local_mode.rehearsal.stand_ins import RELEASES, StandIns, make_resources, only_these
@@ -61,7 +61,7 @@ class Night:
             publish(self.releases, release, None, etag)
             return release
         with closing(loader_client(self.standing.search_url)) as client:
-            publish(self.releases, release, None, etag, loaded=run(self.releases, client, release))
+            publish_or_load_again(self.releases, release, None, etag, run(self.releases, client, release))
         return release
 
     def forget(self) -> None:
