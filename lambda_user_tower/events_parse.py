@@ -15,7 +15,7 @@ import msgspec
 from contracts.errors import RequestInvalid
 from contracts.event import MAX_EVENTS_BODY_BYTES, EventBatch, EventRequest
 from contracts.schema import MAX_ID_BYTES
-from lambda_user_tower.parse import explained_error, json_tree, not_json, refuse_repeats
+from lambda_user_tower.parse import decoded, refuse_repeats
 from lambda_user_tower.payload import invalid, read_body
 
 _BATCH: Final = msgspec.json.Decoder(EventBatch)
@@ -38,13 +38,7 @@ def parse_events(event: dict[str, Any]) -> Told:
     body = read_body(event, MAX_EVENTS_BODY_BYTES)
     if not _is_batch(body):
         return Told([_event(body)], single=True)
-    try:
-        raw = _BATCH.decode(body).events
-        _refuse_two_lists(body)
-    except msgspec.ValidationError as error:
-        raise explained_error(error, json_tree(body)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise not_json(error, body) from error
+    raw = decoded(_BATCH, body, lambda: _refuse_two_lists(body)).events
     return Told([_event_or_reason(element, place) for place, element in enumerate(raw)], single=False)
 
 
@@ -69,13 +63,7 @@ def _event_or_reason(element: msgspec.Raw, place: int) -> EventRequest | Request
 
 
 def _event(body: bytes) -> EventRequest:
-    try:
-        event = _EVENT.decode(body)
-        refuse_repeats(body, _FIELDS)
-    except msgspec.ValidationError as error:
-        raise explained_error(error, json_tree(body)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise not_json(error, body) from error
+    event = decoded(_EVENT, body, lambda: refuse_repeats(body, _FIELDS))
     _check_ids(event)
     return event
 

@@ -7,8 +7,6 @@ in the log and out of the profile. It knows no HTTP; `edge.py` calls it.
 
 from __future__ import annotations
 
-import os
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -21,6 +19,7 @@ from contracts.event import Event, EventRequest, derived_id
 from contracts.fitted import Catalogue
 from contracts.profile import HistoryEvent
 from contracts.schema import DEFAULT_EVENT_TYPE
+from lambda_user_tower.fresh_id import fresh_id
 from stores.event_log import EventLog
 from stores.profiles import Addition, Profiles, Stored
 
@@ -128,7 +127,7 @@ def _event(told: EventRequest, intake: Intake) -> Event:
     if event_id is None and told.timestamp is not None:
         event_id = derived_id(told.user_id, told.item_id, event_type, told.timestamp)
     return Event(
-        event_id=event_id or _new_id(),
+        event_id=event_id or fresh_id(),
         user_id=told.user_id,
         item_id=told.item_id,
         event_type=event_type,
@@ -139,11 +138,6 @@ def _event(told: EventRequest, intake: Intake) -> Event:
         recommendation_id=told.recommendation_id,
         known_item=intake.catalogue.ids.row(told.item_id) >= 0,
     )
-
-
-def _new_id() -> str:
-    """32 hexadecimal digits: milliseconds first, then 80 random bits."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def _read(users: set[str], intake: Intake) -> Mapping[str, Stored]:

@@ -21,6 +21,7 @@ from lambda_user_tower.payload import Call, form_decode, invalid, query_pairs, r
 from lambda_user_tower.routing import Endpoint
 
 Request = TypeVar("Request", RecommendationRequest, SimilarRequest, PopularRequest)
+Decoded = TypeVar("Decoded")
 AnyRequest = RecommendationRequest | SimilarRequest | PopularRequest
 Reader = Callable[[str, str], Any]
 """Name and encoded value of a query parameter → its value."""
@@ -46,14 +47,19 @@ def parse_request(endpoint: Endpoint, identifier: str, call: Call) -> AnyRequest
 
 def parse_body(body: bytes) -> RecommendationRequest:
     """The body of `POST /v1/recommendations`. Raises RequestInvalid."""
+    return decoded(_BODY, body, lambda: refuse_repeats(body, RecommendationRequest.__struct_fields__))
+
+
+def decoded(decoder: msgspec.json.Decoder[Decoded], body: bytes, check: Callable[[], None]) -> Decoded:
+    """What a body says, once `check` has not refused it. Raises RequestInvalid, naming the field that is wrong."""
     try:
-        request = _BODY.decode(body)
-        refuse_repeats(body, RecommendationRequest.__struct_fields__)
+        found = decoder.decode(body)
+        check()
     except msgspec.ValidationError as error:
-        raise explained_error(error, json_tree(body)) from error
+        raise _explained(error, _tree(body)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise not_json(error, body) from error
-    return request
+        raise _not_json(error, body) from error
+    return found
 
 
 def parse_user(user_id: str, query: str) -> RecommendationRequest:
@@ -134,7 +140,7 @@ def _convert(fields: dict[str, Any], kind: type[Request]) -> Request:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise explained_error(error, fields) from error
+        raise _explained(error, fields) from error
 
 
 def refuse_repeats(body: bytes, fields: tuple[str, ...]) -> None:
@@ -163,7 +169,7 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
             seen.add(name)
 
 
-def explained_error(error: msgspec.ValidationError, tree: Any) -> RequestInvalid:
+def _explained(error: msgspec.ValidationError, tree: Any) -> RequestInvalid:
     """A validation error as the field that it is about and what is wrong with it."""
     message = str(error)
     where = re.search(_WHERE, message)
@@ -192,15 +198,15 @@ def _name_member(path: str, tree: Any) -> str:
     return parent
 
 
-def not_json(error: Exception, body: bytes) -> RequestInvalid:
+def _not_json(error: Exception, body: bytes) -> RequestInvalid:
     """What does not parse at all; half a surrogate pair is named by where it stands."""
-    if field := _surrogate_field(json_tree(body)):
+    if field := _surrogate_field(_tree(body)):
         return invalid(field, "it holds half a surrogate pair")
     what = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
     return invalid("body", what)
 
 
-def json_tree(body: bytes) -> Any:
+def _tree(body: bytes) -> Any:
     """A body that was refused, untyped, for looking closer; None where it does not parse to its end."""
     try:
         return json.loads(body)

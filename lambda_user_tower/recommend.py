@@ -6,8 +6,6 @@ HTTP, and stores nothing. `edge.py` calls it.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +22,7 @@ from contracts.request import PopularRequest, RecommendationRequest, SimilarRequ
 from contracts.schema import FeatureKind
 from contracts.segments import category_key, segment_label
 from contracts.slate import Slate, SlateItem, Why
+from lambda_user_tower.fresh_id import fresh_id
 from lambda_user_tower.payload import invalid
 from lambda_user_tower.serving import Served
 from reranking.rerank import rerank
@@ -179,7 +178,7 @@ def _slate(served: Served, candidates: Candidates, ranked: Ranked, degraded: tup
         degraded=[*served.degraded, *degraded],
         segment=None if candidates.segment is None else segment_label(candidates.segment),
     )
-    return Slate(recommendation_id(), _places(served.model.items.ids, ranked), why)
+    return Slate(fresh_id(), _places(served.model.items.ids, ranked), why)
 
 
 def _places(ids: IdTable, ranked: Ranked) -> list[SlateItem]:
@@ -201,8 +200,3 @@ def _explained(parts: dict[str, float]) -> dict[str, float | str | bool]:
     if "promoted" in shown:
         shown["promoted"] = bool(parts["promoted"])
     return shown
-
-
-def recommendation_id() -> str:
-    """32 hexadecimal digits of its own: milliseconds first, so that ids sort by time, then 80 random bits."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"

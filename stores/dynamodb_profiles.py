@@ -19,12 +19,13 @@ import msgspec
 from contracts.deadline import Deadline
 from contracts.errors import ProfilesUnavailable, StateBusy, TandemError
 from contracts.interactions import Interactions
-from contracts.profile import HistoryEvent, Profile
+from contracts.profile import Profile
 from stores.dynamodb_table import KEY, NO_ANSWER, READ_KEYS, Again, Item, Table, trying_again
 from stores.patience import within
 from stores.profile_loading import loaded_profiles
 from stores.profile_records import Stored, check_ids, is_id, pack, unpack
 from stores.profile_rules import Addition, with_events, with_features, with_load
+from stores.profiles import Profiles
 
 WRITERS: Final = 8
 """Threads that write at once. A put is a millisecond of CPU here and five of waiting: more keep no core busier."""
@@ -37,7 +38,7 @@ LONGEST_JITTER_SECONDS: Final = 0.005
 """Before the next try: as long as a call takes. What the winner left came with the refusal; waiting makes it old."""
 
 
-class DynamoDBProfiles:
+class DynamoDBProfiles(Profiles):
     """Profiles in one table. Nothing is sent before the first call; threads share one client."""
 
     def __init__(self, table: str, client: Any = None) -> None:
@@ -61,13 +62,6 @@ class DynamoDBProfiles:
         """See `Profiles.read`. A BatchGetItem per READ_KEYS."""
         items = self._table.items(filter(is_id, user_ids))
         return {user_id: self._stored(user_id, items.get(user_id)) for user_id in user_ids}
-
-    def append(self, user_id: str, events: Sequence[HistoryEvent], event_ids: Sequence[str] = ()) -> int:
-        """See `Profiles.append`."""
-        (outcome,) = self.append_all([Addition(user_id, events, event_ids)], int(time.time()))
-        if isinstance(outcome, TandemError):
-            raise outcome
-        return outcome
 
     def append_all(
         self, additions: Sequence[Addition], now_seconds: int, known: Mapping[str, Stored] = {}

@@ -72,7 +72,10 @@ class Profiles(Protocol):
         `event_ids` [events], where they have any: an event whose id the record remembers is not added again. Raises
         IdInvalid, ProfilesUnavailable, StateBusy, StorageFull.
         """
-        ...
+        (outcome,) = self.append_all([Addition(user_id, events, event_ids)], int(time.time()))
+        if isinstance(outcome, TandemError):
+            raise outcome
+        return outcome
 
     def append_all(
         self, additions: Sequence[Addition], now_seconds: int, known: Mapping[str, Stored] = {}
@@ -114,7 +117,7 @@ class Profiles(Protocol):
         ...
 
 
-class SqliteProfiles:
+class SqliteProfiles(Profiles):
     """Profiles in one SQLite file: readers never wait (WAL), writers of several threads and processes take turns.
 
     One connection reads and one writes, whatever the number of threads: a dev server starts one per request.
@@ -149,13 +152,6 @@ class SqliteProfiles:
     def read(self, user_ids: Sequence[str]) -> dict[str, Stored]:
         """See `Profiles.read`."""
         return {user_id: self._read(user_id) for user_id in user_ids}
-
-    def append(self, user_id: str, events: Sequence[HistoryEvent], event_ids: Sequence[str] = ()) -> int:
-        """See `Profiles.append`."""
-        (outcome,) = self.append_all([Addition(user_id, events, event_ids)], int(time.time()))
-        if isinstance(outcome, TandemError):
-            raise outcome
-        return outcome
 
     def append_all(
         self,
