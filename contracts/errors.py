@@ -283,6 +283,42 @@ class AwsCallFailed(TandemError):
     code = "aws-call-failed"
 
 
+class NightRunning(TandemError):
+    """Another night holds the lease and is still running; this one has changed nothing."""
+
+    code = "night-running"
+
+
+class LeaseLost(TandemError):
+    """A newer night has taken the lease: what this one still does must not be written."""
+
+    code = "lease-lost"
+
+
+class NightIncomplete(TandemError):
+    """A step needs an artifact that no step of this night has written."""
+
+    code = "night-incomplete"
+
+
+class TooFewEvents(TandemError):
+    """Far fewer events have come than on usual days: a feed has most likely broken."""
+
+    code = "too-few-events"
+
+
+class SchemaChanged(TandemError):
+    """The dataset's schema is not that of the release that serves."""
+
+    code = "schema-changed"
+
+
+class PricesOutdated(TandemError):
+    """The file of AWS's prices is older than a year."""
+
+    code = "prices-outdated"
+
+
 @contextmanager
 def naming_full_disk(target: Path) -> Iterator[None]:
     """Turn "no space left" (and "quota exceeded") into StorageFull that names what was being written."""

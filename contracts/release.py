@@ -100,6 +100,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """Model, or `filtered` → what a search must look at, as verification found; None without an index."""
     verification: dict[str, Any] = {}
     previous: str | None = None
+    night: str | None = None
+    """Which night made it; None: somebody did by hand."""
     created_at: str
 
 
