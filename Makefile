@@ -28,7 +28,7 @@ format: ## apply ruff's formatting and safe fixes
 	@scripts/setup.sh local test lint
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-build: ## what is deployed: the functions' bundle (arm64) in build/serving, checked, with sizes
+build: ## what is deployed: two bundles of functions (arm64) and the archive of the jobs, checked, with sizes
 	@scripts/setup.sh local infra
 	@$(BIN)/python -m infra.bundle $(ARGS)
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from contracts.errors import BundleNotBuilt, ServerUnavailable
-from infra.bundle.build import Recipe, build
+from infra.bundle.build import Recipe, beside, build
+from infra.bundle.contents import JOBS, NIGHT, SERVING, Contents
 from infra.bundle.target import host_target
 from local_mode.dynamodb_local import server as dynamodb_local
 from local_mode.opensearch import server
@@ -77,13 +78,30 @@ def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 @pytest.fixture(scope="session")
 def serving_bundle() -> Path:
-    """What is deployed, built by the same recipe for this machine. Built once, and again when its sources change.
+    """What answers callers, built by the same recipe as for AWS, for this machine."""
+    return _built(SERVING)
+
+
+@pytest.fixture(scope="session")
+def night_bundle() -> Path:
+    """The light steps of a night, likewise."""
+    return _built(NIGHT)
+
+
+@pytest.fixture(scope="session")
+def jobs_archive() -> Path:
+    """What SageMaker's jobs run, packed, likewise."""
+    return beside(_built(JOBS), JOBS.packed)
+
+
+def _built(contents: Contents) -> Path:
+    """Built once, and again when its sources change.
 
     Where the package index is out of reach the test is skipped with the reason, or fails under TANDEM_REQUIRE_BUNDLE=1.
     """
-    folder = _REPOSITORY / "build" / "serving-host"
+    folder = _REPOSITORY / contents.folder(host=True)
     try:
-        build(Recipe(host_target()), folder)
+        build(Recipe(host_target(), contents), folder)
     except BundleNotBuilt as error:
         if os.environ.get("TANDEM_REQUIRE_BUNDLE") == "1":
             pytest.fail(f"TANDEM_REQUIRE_BUNDLE=1, but: {error}")

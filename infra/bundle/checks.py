@@ -10,55 +10,33 @@ import re
 from collections.abc import Iterator
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from packaging.tags import parse_tag
 from packaging.utils import canonicalize_name
 
+from infra.bundle.contents import MEGABYTE, Contents, Limits
 from infra.bundle.target import Target, elf_machine
-
-MEGABYTE: Final = 1_000_000
-
-UNZIPPED_LIMIT: Final = 250 * MEGABYTE
-"""Lambda's quota of an unpacked function is 250 MB."""
-
-ZIP_LIMIT: Final = 60 * MEGABYTE
-"""Ours: a cold start begins with downloading it, and 50 MB and more cannot be uploaded without a bucket."""
-
-HEAVY: Final = frozenset(
-    {"torch", "pandas", "polars", "pyarrow", "scipy", "sklearn", "implicit", "matplotlib", "aws_cdk", "jsii", "moto"}
-    | {"sagemaker", "rich", "typer", "pydantic", "pytest", "mypy", "IPython", "cfnlint", "grpc", "awslambdaric"}
-)
-"""Top-level names that belong to training, building or testing. AWS brings `awslambdaric` itself."""
-
 
 _PIN: Final = re.compile(r"(?m)^([\w.-]+)==([^\s;]+)")
 """A line of constraints.txt; one library may have several, for different Pythons."""
 
 
-class Limits(NamedTuple):
-    """Sizes in bytes that a bundle must stay under."""
-
-    unzipped: int = UNZIPPED_LIMIT
-    zipped: int = ZIP_LIMIT
-
-
-def folder_problems(folder: Path, target: Target, constraints: str, limits: Limits) -> Iterator[str]:
-    """What is wrong with a bundle before it is zipped; `constraints` is the text of constraints.txt."""
+def folder_problems(folder: Path, target: Target, constraints: str, contents: Contents) -> Iterator[str]:
+    """What is wrong with the libraries of a bundle; `constraints` is the text of constraints.txt."""
     yield from _wrong_machine(folder, target)
     yield from _wrong_wheels(folder, target)
     yield from _unpinned(folder, constraints)
-    yield from (
-        f"{name}: too heavy for a function." for name in sorted(HEAVY & {path.name for path in folder.iterdir()})
-    )
-    if (size := folder_bytes(folder)) > limits.unzipped:
-        yield f"{size / MEGABYTE:.0f} MB unzipped: the limit is {limits.unzipped / MEGABYTE:.0f} MB."
+    unwanted = contents.unwanted & {path.name for path in folder.iterdir()}
+    yield from (f"{name}: {contents.why_unwanted}." for name in sorted(unwanted))
 
 
-def zip_problems(size_bytes: int, limits: Limits) -> Iterator[str]:
-    """What is wrong with the zip."""
-    if size_bytes > limits.zipped:
-        yield f"{size_bytes / MEGABYTE:.0f} MB zipped: the limit is {limits.zipped / MEGABYTE:.0f} MB."
+def packed_problems(unzipped_bytes: int, packed_bytes: int, limits: Limits) -> Iterator[str]:
+    """What is wrong with the sizes of a bundle."""
+    if unzipped_bytes > limits.unzipped:
+        yield f"{unzipped_bytes / MEGABYTE:.0f} MB unzipped: the limit is {limits.unzipped / MEGABYTE:.0f} MB."
+    if packed_bytes > limits.packed:
+        yield f"{packed_bytes / MEGABYTE:.0f} MB packed: the limit is {limits.packed / MEGABYTE:.0f} MB."
 
 
 def folder_bytes(folder: Path) -> int:

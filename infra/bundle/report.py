@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from infra.bundle.checks import MEGABYTE, folder_bytes, library_of
+from infra.bundle.checks import folder_bytes, library_of
+from infra.bundle.contents import MEGABYTE
 
 OURS: Final = "tandem-recommender"
 _COMPILED: Final = "__pycache__"
@@ -39,6 +40,7 @@ class Report(msgspec.Struct, frozen=True):
     libraries: list[Library]
     unzipped_bytes: int
     zip_bytes: int
+    """Packed: what is uploaded."""
 
     def table(self) -> str:
         """What each library costs, the largest first, as text for a terminal."""
@@ -50,9 +52,9 @@ class Report(msgspec.Struct, frozen=True):
         ]
         installed = sum(row.installed_bytes for row in rows) / MEGABYTE
         lines.append(f"{'total, unzipped':<28}{'':>14}{installed:>10.2f}{self.unzipped_bytes / MEGABYTE:>10.2f}")
-        lines.append(f"{'zip':<28}{'':>24}{self.zip_bytes / MEGABYTE:>10.2f}")
+        lines.append(f"{'packed':<28}{'':>24}{self.zip_bytes / MEGABYTE:>10.2f}")
         compiled = (
-            "with .pyc" if self.compiled else "without .pyc (no Python of that version here; SnapStart makes up for it)"
+            "with .pyc" if self.compiled else "without .pyc (of another Python than this machine's they cannot be made)"
         )
         return "\n".join([*lines, f"for {self.target}, {compiled}"])
 

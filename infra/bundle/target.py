@@ -17,14 +17,18 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, sys_tags
 LAMBDA_PYTHON: Final = (3, 14)
 """Of the functions' runtime, python3.14: the newest that AWS runs, and the one that cdk-nag asks for."""
 
+JOB_PYTHON: Final = (3, 12)
+"""Of AWS's PyTorch images 2.11 to 2.13."""
+
 _GLIBC_MINOR: Final = 28
 """Wheels for glibc up to 2.28: the runtime's Amazon Linux 2023 has 2.34, and numpy has no wheels for less."""
 
 _OLDEST_MANYLINUX: Final = 17
-"""manylinux2014, the oldest that there are arm64 wheels of."""
+"""manylinux2014, the oldest that there are arm64 wheels of; older tags of x86-64 are a part of it."""
 
 ELF_AARCH64: Final = 183
-"""EM_AARCH64 of the ELF specification."""
+ELF_X86_64: Final = 62
+"""EM_AARCH64 and EM_X86_64 of the ELF specification."""
 
 _ELF_MAGIC: Final = b"\x7fELF"
 _MACHINE_AT: Final = 18
@@ -48,17 +52,25 @@ class Target:
 
 def lambda_target() -> Target:
     """AWS Lambda, arm64."""
-    platforms = [f"manylinux_2_{minor}_aarch64" for minor in range(_GLIBC_MINOR, _OLDEST_MANYLINUX - 1, -1)]
-    platforms += ["manylinux2014_aarch64", "linux_aarch64"]
-    interpreter = f"cp{LAMBDA_PYTHON[0]}{LAMBDA_PYTHON[1]}"
-    native = cpython_tags(LAMBDA_PYTHON, platforms=platforms)
-    pure = compatible_tags(LAMBDA_PYTHON, interpreter=interpreter, platforms=platforms)
-    version = f"{LAMBDA_PYTHON[0]}.{LAMBDA_PYTHON[1]}"
+    return _linux_target("lambda", "aarch64", ELF_AARCH64, LAMBDA_PYTHON)
+
+
+def job_target() -> Target:
+    """SageMaker's instances: those with a GPU are x86-64."""
+    return _linux_target("sagemaker", "x86_64", ELF_X86_64, JOB_PYTHON)
+
+
+def _linux_target(name: str, machine: str, elf: int, python: tuple[int, int]) -> Target:
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(_GLIBC_MINOR, _OLDEST_MANYLINUX - 1, -1)]
+    platforms += [f"manylinux2014_{machine}", f"linux_{machine}"]
+    native = cpython_tags(python, platforms=platforms)
+    pure = compatible_tags(python, interpreter=f"cp{python[0]}{python[1]}", platforms=platforms)
+    version = f"{python[0]}.{python[1]}"
     return Target(
-        name="lambda",
-        install=("--python-platform", f"aarch64-manylinux_2_{_GLIBC_MINOR}", "--python-version", version),
+        name=name,
+        install=("--python-platform", f"{machine}-manylinux_2_{_GLIBC_MINOR}", "--python-version", version),
         tags=frozenset([*native, *pure]),
-        machine=ELF_AARCH64,
+        machine=elf,
         compiler=_interpreter(version),
     )
 
@@ -75,7 +87,9 @@ def host_target() -> Target:
     )
 
 
-TARGETS: Final = {"lambda": lambda_target, "host": host_target}
+def aws_target(contents: str) -> Target:
+    """Where AWS runs what is built."""
+    return job_target() if contents == "jobs" else lambda_target()
 
 
 def elf_machine(path: Path) -> int | None:

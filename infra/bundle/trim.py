@@ -11,10 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-AWS_SERVICES: Final = ("codedeploy", "dynamodb", "firehose", "lambda", "s3", "secretsmanager", "sts")
-"""What the functions call. botocore describes four hundred services in 27 MB; a test holds this list against our code
-and makes a client of each. X-Ray is not among them: in Lambda its SDK speaks to a daemon and makes no client."""
-
 
 class Rule(NamedTuple):
     """Paths of a bundle that are left out."""
@@ -38,21 +34,21 @@ RULES: Final = (
 )
 
 
-def trim(folder: Path) -> None:
-    """Remove what the rules name, and the services that nobody calls."""
+def trim(folder: Path, services: tuple[str, ...]) -> None:
+    """Remove what the rules name, and of botocore all services but these."""
     for rule in RULES:
         for pattern in rule.patterns:
             for path in sorted(folder.glob(pattern)):
                 _remove(path)
-    for path in _unused_services(folder):
+    for path in _unused_services(folder, services):
         _remove(path)
 
 
-def _unused_services(folder: Path) -> Iterator[Path]:
+def _unused_services(folder: Path, services: tuple[str, ...]) -> Iterator[Path]:
     """Service folders; the files beside them (endpoints, partitions, retries) are every client's."""
     for data in (folder / "botocore" / "data", folder / "boto3" / "data"):
         if data.is_dir():
-            yield from (path for path in sorted(data.iterdir()) if path.is_dir() and path.name not in AWS_SERVICES)
+            yield from (path for path in sorted(data.iterdir()) if path.is_dir() and path.name not in services)
 
 
 def _remove(path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,25 +18,26 @@ import pytest
 
 from contracts.errors import BundleNotBuilt, BundleRejected
 from infra.bundle import __main__ as command
-from infra.bundle.build import PACKAGES, REPOSITORY, Recipe, beside, build, digest
-from infra.bundle.checks import MEGABYTE, Limits
+from infra.bundle.build import REPOSITORY, Recipe, beside, build, digest
+from infra.bundle.contents import ALL, HEAVY, IN_IMAGE, JOBS, MEGABYTE, NIGHT, SERVING, Contents, Limits
 from infra.bundle.report import Report
-from infra.bundle.target import ELF_AARCH64, elf_machine, host_target, lambda_target
-from infra.bundle.trim import AWS_SERVICES
+from infra.bundle.target import ELF_AARCH64, ELF_X86_64, elf_machine, host_target, job_target, lambda_target
 from local_mode.lambda_runtime.provided import lay_runtime
 from tests.aws import REGION
 
 GOAL_UNZIPPED, GOAL_ZIPPED = 170 * MEGABYTE, 60 * MEGABYTE
 
-SMALL = ("six",)
-"""Libraries of a bundle that is built in a second."""
+SMALL = replace(SERVING, libraries=("six",))
+"""A bundle that is built in a second."""
 
 IMPORT_ALL = """
 import importlib, pkgutil
+DRAWN = {"evaluation.plots", "evaluation.report"}  # for people, with matplotlib, which no job has
 for name in sys.argv[1:]:
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, f"{name}."):
-        importlib.import_module(module.name)
+        if module.name not in DRAWN:
+            importlib.import_module(module.name)
 print(json.dumps({name: module.__file__ for name, module in sys.modules.items() if getattr(module, "__file__", None)}))
 """
 
@@ -88,26 +90,81 @@ def from_bundle_alone(bundle: Path, tmp_path: Path, program: str, *arguments: st
     return json.loads(done.stdout)
 
 
-def test_every_module_of_ours_imports_from_the_bundle_alone(serving_bundle: Path, tmp_path: Path) -> None:
-    loaded = from_bundle_alone(serving_bundle, tmp_path, IMPORT_ALL, *PACKAGES)
+def sources(contents: Contents) -> list[Path]:
+    return [path for package in contents.packages for path in (REPOSITORY / package).rglob("*.py")]
+
+
+@pytest.fixture(params=[SERVING, NIGHT], ids=lambda contents: contents.name)
+def function_bundle(request: pytest.FixtureRequest) -> tuple[Contents, Path]:
+    contents: Contents = request.param
+    return contents, request.getfixturevalue(f"{contents.name}_bundle")
+
+
+def test_every_module_of_ours_imports_from_the_bundle_alone(
+    function_bundle: tuple[Contents, Path], tmp_path: Path
+) -> None:
+    contents, bundle = function_bundle
+    loaded = from_bundle_alone(bundle, tmp_path, IMPORT_ALL, *contents.packages)
     assert isinstance(loaded, dict)
-    ours = {name for name in loaded if name.partition(".")[0] in PACKAGES}
-    sources = {path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")}
-    assert len(ours) == len(sources)
-    assert all(loaded[name].startswith(str(serving_bundle)) for name in (*ours, "numpy", "msgspec"))
+    ours = {name for name in loaded if name.partition(".")[0] in contents.packages}
+    assert len(ours) == len(sources(contents))
+    assert all(loaded[name].startswith(str(bundle)) for name in (*ours, "numpy", "msgspec"))
+
+
+IN_A_JOB = """
+import importlib.abc
+image, here = set(sys.argv[1].split(",")), sys.argv[2]
+class Image(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if path is not None:
+            return None
+        find = importlib.machinery.PathFinder.find_spec
+        if (ours := find(name, [here, here + "/vendor"])) is not None:
+            return ours
+        found = None if name in image else find(name)
+        if found is not None and "site-packages" in str(found.origin):
+            raise ModuleNotFoundError(f"the image has no {name}", name=name)
+        return None
+sys.meta_path.insert(0, Image())
+del sys.argv[1:3]
+"""
+"""An interpreter with nothing but the archive and what the image has: whatever else is installed is not seen."""
+
+OF_LIBRARIES = {"typing_extensions", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec"}
+OF_LIBRARIES |= {"torchgen", "functorch", "triton", "setuptools", "packaging", "cloudpickle", "narwhals"}
+"""What torch and scikit-learn bring along."""
+
+
+def test_every_module_of_a_job_imports_from_the_archive_and_the_image(jobs_archive: Path, tmp_path: Path) -> None:
+    with tarfile.open(jobs_archive) as archive:
+        archive.extractall(tmp_path, filter="data")
+    image = ",".join({*IN_IMAGE, *OF_LIBRARIES, "_distutils_hack"})
+    done = subprocess.run(
+        [sys.executable, "-c", f"import json, sys\n{IN_A_JOB}{IMPORT_ALL}", image, str(tmp_path), *JOBS.packages],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout)
+    ours = {name for name in loaded if name.partition(".")[0] in JOBS.packages}
+    assert len(ours) == len(sources(JOBS)) - 2
+    assert all(loaded[name].startswith(str(tmp_path)) for name in ours)
+    assert all(loaded[name].startswith(str(tmp_path / "vendor")) for name in ("polars", "msgspec", "implicit"))
 
 
 def test_the_bundle_has_what_aws_calls_need(serving_bundle: Path, tmp_path: Path, moto_endpoint: str) -> None:
-    made = from_bundle_alone(serving_bundle, tmp_path, AWS_CLIENTS, moto_endpoint, *AWS_SERVICES)
+    made = from_bundle_alone(serving_bundle, tmp_path, AWS_CLIENTS, moto_endpoint, *SERVING.services)
     assert isinstance(made, dict)
-    assert made.keys() == set(AWS_SERVICES)
+    assert made.keys() == set(SERVING.services)
     assert all(REGION in url for url in made.values())
 
 
-def test_no_function_calls_a_service_that_the_bundle_lacks() -> None:
-    sources = "\n".join(path.read_text() for name in PACKAGES for path in (REPOSITORY / name).rglob("*.py"))
-    called = set(re.findall(r"""(?:client|resource|create_client)\(\s*["']([a-z0-9-]+)["']""", sources))
-    assert called <= set(AWS_SERVICES)
+@pytest.mark.parametrize("contents", ALL.values(), ids=ALL)
+def test_nothing_calls_a_service_that_its_bundle_lacks(contents: Contents) -> None:
+    text = "\n".join(path.read_text() for path in sources(contents))
+    called = set(re.findall(r"""(?:client|resource|create_client)\(\s*["']([a-z0-9-]+)["']""", text))
+    assert called <= set(contents.services)
 
 
 def test_search_and_bulk_need_nothing_that_was_left_out(
@@ -118,11 +175,15 @@ def test_search_and_bulk_need_nothing_that_was_left_out(
     assert set(heavy) <= {"requests"}
 
 
-def test_two_builds_are_the_same_bytes(serving_bundle: Path, tmp_path: Path) -> None:
-    build(Recipe(host_target()), tmp_path / "again")
-    first, second = (
-        sha256(beside(out, ".zip").read_bytes()).hexdigest() for out in (serving_bundle, tmp_path / "again")
-    )
+@pytest.mark.parametrize("packed", [".zip", ".tar.gz"])
+@pytest.mark.usefixtures("serving_bundle")
+def test_two_builds_are_the_same_bytes(packed: str, tmp_path: Path) -> None:
+    recipe = Recipe(host_target(), replace(SMALL, packed=packed))
+    outs = [tmp_path / name for name in ("first", "second")]
+    for out in outs:
+        build(recipe, out)
+        os.utime(out / "six.py")
+    first, second = (sha256(beside(out, packed).read_bytes()).hexdigest() for out in outs)
     assert first == second
 
 
@@ -166,12 +227,12 @@ def untouched(out: Path) -> bool:
 
 @pytest.mark.usefixtures("serving_bundle")  # where it was built, the libraries are to be had
 @pytest.mark.parametrize(
-    ("limits", "problem"), [(Limits(unzipped=1000), "MB unzipped"), (Limits(zipped=1000), "MB zipped")]
+    ("limits", "problem"), [(Limits(unzipped=1000), "MB unzipped"), (Limits(packed=1000), "MB packed")]
 )
 def test_a_refused_bundle_leaves_the_one_before(tmp_path: Path, limits: Limits, problem: str) -> None:
     out = standing(tmp_path)
     with pytest.raises(BundleRejected, match=problem) as refused:
-        build(Recipe(host_target(), SMALL, limits), out)
+        build(Recipe(host_target(), replace(SMALL, limits=limits)), out)
     assert len(refused.value.problems) == 1
     assert untouched(out)
 
@@ -185,7 +246,7 @@ def test_an_index_out_of_reach_is_named_and_leaves_the_one_before(
     with pytest.raises(BundleNotBuilt, match="could not install the libraries for lambda"):
         build(Recipe(lambda_target()), out)
     assert untouched(out)
-    monkeypatch.setattr(sys, "argv", ["bundle", "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["bundle", "--only", "serving", "--out", str(out)])
     assert command.main() == 1
     assert capsys.readouterr().err.startswith("bundle-not-built: ")
 
@@ -216,7 +277,7 @@ def test_the_arm64_bundle_is_what_aws_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "serving"
-    monkeypatch.setattr(sys, "argv", ["bundle", "--target", "lambda", "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["bundle", "--only", "serving", "--out", str(out)])
     if command.main() != 0:
         reason = capsys.readouterr().err
         assert reason.startswith("bundle-not-built"), reason
@@ -234,3 +295,21 @@ def test_the_arm64_bundle_is_what_aws_takes(
     assert all(library.name in table for library in report.libraries)
     with ZipFile(beside(out, ".zip")) as archive:
         assert {"lambda_user_tower/handler.py", "numpy/__init__.py"} <= set(archive.namelist())
+
+
+@pytest.mark.usefixtures("jobs_archive")
+def test_the_archive_for_sagemaker_is_what_its_toolkit_opens(tmp_path: Path) -> None:
+    report = build(Recipe(job_target(), JOBS), out := tmp_path / "sourcedir")
+    with tarfile.open(beside(out, ".tar.gz"), "r:gz") as archive:
+        names = set(archive.getnames())
+    assert {"train.py", "job.py", "training_job/__main__.py", "vendor/polars/__init__.py"} <= names
+    shared = [*out.rglob("*.so*")]
+    assert len(shared) > 5
+    assert {elf_machine(path) for path in shared} == {ELF_X86_64}
+    assert [*out.rglob("*.pyc")] == []
+    assert report.zip_bytes == beside(out, ".tar.gz").stat().st_size
+
+
+def test_what_a_job_must_not_bring_is_not_what_a_function_must_not_have() -> None:
+    assert {"polars", "implicit"} <= HEAVY - IN_IMAGE
+    assert all((REPOSITORY / "infra" / "bundle" / "entry_points" / name).is_file() for name in ("train.py", "job.py"))

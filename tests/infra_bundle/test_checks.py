@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.bundle.checks import ZIP_LIMIT, Limits, folder_problems, zip_problems
+from infra.bundle.checks import folder_problems, packed_problems
+from infra.bundle.contents import JOBS, SERVING, Contents, Limits
 from infra.bundle.target import ELF_AARCH64, Target, elf_machine, host_target, lambda_target
 from infra.bundle.trim import trim
 
@@ -33,8 +34,8 @@ def library(folder: Path, name: str, *tags: str) -> None:
     (dist_info / "WHEEL").write_text("Wheel-Version: 1.0\n" + "".join(f"Tag: {tag}\n" for tag in tags))
 
 
-def problems(folder: Path, target: Target | None = None, limits: Limits | None = None) -> list[str]:
-    return [*folder_problems(folder, target or lambda_target(), CONSTRAINTS, limits or Limits())]
+def problems(folder: Path, target: Target | None = None, contents: Contents = SERVING) -> list[str]:
+    return [*folder_problems(folder, target or lambda_target(), CONSTRAINTS, contents)]
 
 
 def test_a_bundle_with_nothing_wrong_passes(folder: Path) -> None:
@@ -77,11 +78,18 @@ def test_what_is_too_heavy_is_found(folder: Path, name: str) -> None:
     assert problems(folder) == [f"{name}: too heavy for a function."]
 
 
-def test_what_is_too_large_is_found(folder: Path) -> None:
-    (folder / "data").write_bytes(bytes(3_000_000))
-    assert problems(folder, limits=Limits(unzipped=2_000_000)) == ["3 MB unzipped: the limit is 2 MB."]
-    assert [*zip_problems(ZIP_LIMIT, Limits())] == []
-    assert [*zip_problems(ZIP_LIMIT + 1, Limits())] == ["60 MB zipped: the limit is 60 MB."]
+def test_what_the_image_has_is_not_brought_again(folder: Path) -> None:
+    (folder / "numpy").mkdir()
+    assert problems(folder, contents=JOBS) == ["numpy: the image has it."]
+
+
+def test_what_is_too_large_is_found() -> None:
+    limits = Limits(unzipped=2_000_000, packed=1_000_000)
+    assert [*packed_problems(2_000_000, 1_000_000, limits)] == []
+    assert [*packed_problems(3_000_000, 1_500_000, limits)] == [
+        "3 MB unzipped: the limit is 2 MB.",
+        "2 MB packed: the limit is 1 MB.",
+    ]
 
 
 def test_every_problem_is_told_at_once(folder: Path) -> None:
@@ -100,5 +108,5 @@ def test_only_what_a_rule_names_is_left_out(tmp_path: Path) -> None:
     for name in (*kept, *left_out):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    trim(tmp_path)
+    trim(tmp_path, ("s3",))
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
