@@ -2,7 +2,8 @@
 
 A bucket is the users of one remainder of a hash. Memory: FLUSH_ROWS events going in and one bucket coming out, each
 some 250 bytes an event in use: a repair of 10 million events of a million users peaks at 400 MB. Disk: some 100 bytes
-an event with random ids, freed at the end. It does not know what is done with events; `repair.py` fills and empties it.
+an event with random ids, freed at the end. It does not know what is done with events; repairs, snapshots and backfills
+fill and empty it.
 """
 
 from __future__ import annotations
@@ -45,10 +46,19 @@ class UserBuckets:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """The events of each bucket that has any, in no order; PLACE says which came first."""
-        self._flush()
+        self.finish()
         for number in range(BUCKETS):
-            if paths := sorted(self._folder.glob(f"{number:03}-*.arrow")):
-                yield pl.concat([pl.read_ipc(path) for path in paths])
+            if (frame := self.frame(number)) is not None:
+                yield frame
+
+    def frame(self, number: int) -> pl.DataFrame | None:
+        """The events of one bucket, None where it has none; another process may ask, once all are in (`finish`)."""
+        paths = sorted(self._folder.glob(f"{number:03}-*.arrow"))
+        return pl.concat([pl.read_ipc(path) for path in paths]) if paths else None
+
+    def finish(self) -> None:
+        """Write what waits in memory. Raises StorageFull."""
+        self._flush()
 
     def _flush(self) -> None:
         if not self._waiting:

@@ -10,7 +10,18 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-QUICK = ("request", "events", "lambda_function", "aws_clients", "data", "training", "demo", "index")
+QUICK = (
+    "request",
+    "events",
+    "lambda_function",
+    "aws_clients",
+    "data",
+    "training",
+    "demo",
+    "index",
+    "snapshot",
+    "backfill",
+)
 """Minutes on two cores; `quality` and `kill_soak` are asked for by name (`make bench-quality`, `make soak`)."""
 
 RESULTS = Path(".bench")

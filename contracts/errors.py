@@ -63,6 +63,12 @@ class TrainingDiverged(TandemError):
     code = "training-diverged"
 
 
+class RankLost(TandemError):
+    """A process of a training on several cannot reach the others: one of them ended, or never came."""
+
+    code = "rank-lost"
+
+
 class ReleaseNotFound(TandemError):
     """No sealed release of that id exists (a folder without a manifest is not a release)."""
 
@@ -233,6 +239,12 @@ class DeploymentInvalid(TandemError):
     code = "deployment-invalid"
 
 
+class TemplateUnresolved(TandemError):
+    """A template of the stacks says something that the rehearsal of it does not know how to read."""
+
+    code = "template-unresolved"
+
+
 class BundleNotBuilt(TandemError):
     """The libraries of the deployed functions cannot be installed or compiled; the previous bundle is untouched."""
 
@@ -311,6 +323,18 @@ class SchemaChanged(TandemError):
     """The dataset's schema is not that of the release that serves."""
 
     code = "schema-changed"
+
+
+class SliceChanged(TandemError):
+    """The slice that the gate would judge on is not the one that training held out; nothing was judged."""
+
+    code = "slice-changed"
+
+
+class JobFailed(TandemError):
+    """A job in SageMaker ended without its result; the message has the reason that SageMaker gives."""
+
+    code = "job-failed"
 
 
 class PricesOutdated(TandemError):

@@ -59,7 +59,8 @@ class IndexSettings:
     """Factors differ a hundredfold in length and queries lie far from all of them: the same graph finds less."""
     shards: int = 1
     """One holds five million items of 64 dimensions; more only add a merge of answers."""
-    replicas: int = 0
+    replicas: int | None = None
+    """Copies beside the first, once it is loaded; None: one, where the engine has a second node."""
 
 
 @dataclass(frozen=True)

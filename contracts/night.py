@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from contracts.errors import RequestInvalid
 from contracts.release import FileEntry
 
+DATASETS: Final = "datasets/"
+EVENT_LOG: Final = "events/"
+"""The log that Firehose writes, `events/dt=<day of arrival>/…`."""
 NIGHTS: Final = "nights/"
 SNAPSHOTS: Final = "snapshots/"
+TRAININGS: Final = "trainings/"
+"""What single trainings from a laptop bring and leave (`tandem aws train`)."""
 LEASE_KEY: Final = f"{NIGHTS}lease.json"
 """Who runs; moved by a conditional write."""
 BASE_KEY: Final = f"{SNAPSHOTS}current.json"
@@ -143,8 +148,9 @@ class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
     new_events: int
     """Of these, since the snapshot that the serving release was trained on."""
     repeated: int
+    """Of the log, left out as known: told again, or read again because the last days are."""
     too_old: int
-    """Dropped: older than the window of the history."""
+    """Left out, of the log and of what the snapshot grew from: older than the window of the history."""
     newest_event: int
     """Unix seconds; 0 without times."""
     unchanged: bool
@@ -183,7 +189,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     release: str
     digest: str
     index: str | None
-    report: dict[str, object]
+    report: dict[str, Any]
 
 
 class Outcome(StrEnum):
@@ -235,3 +241,13 @@ def snapshot_prefix(night: str) -> str:
 def snapshot_listing(night: str) -> str:
     """The key that says which files a snapshot has: without it, it is none."""
     return f"{snapshot_prefix(night).rstrip('/')}.files.json"
+
+
+def dataset_prefix(name: str) -> str:
+    """Where the files of a dataset lie in the data bucket."""
+    return f"{DATASETS}{name}/"
+
+
+def dataset_listing(name: str) -> str:
+    """The key that says which files a dataset has, beside them and written last."""
+    return f"{DATASETS}{name}.files.json"

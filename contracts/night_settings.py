@@ -38,8 +38,9 @@ class NightSettings:
     """Items that one call of the loader takes: two minutes of a small domain, far from a function's 15."""
     few_events_percent: int = 20
     """A day with fewer events than this part of a usual one is refused: a feed broke. 0: never."""
-    history_days: int = 730
-    """Older events leave the snapshot: two seasons. 0: none do."""
+    history_days: int = 0
+    """Older events leave the snapshot. 0: none do, for a seeded dataset may be from years ago; give a living deployment
+    two seasons."""
     home: Path = Path("/tmp/tandem")  # noqa: S108  # the one folder that a function can write, its own
     """Where files of releases are kept while a step runs."""
     service: str = "tandem-night"

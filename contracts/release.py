@@ -83,6 +83,12 @@ class GateReport(msgspec.Struct, frozen=True, kw_only=True):
     def blocked(self) -> bool:
         return any(check.verdict is Verdict.BLOCK for check in self.checks)
 
+    @property
+    def reasons(self) -> str:
+        """Why it is blocked, for people."""
+        found = [f"{check.name}: {check.detail}" for check in self.checks if check.verdict is Verdict.BLOCK]
+        return f"{self.release} is blocked. " + " ".join(found)
+
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """What serves. Immutable; `current` names one."""

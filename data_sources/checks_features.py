@@ -46,7 +46,7 @@ def _declared(examined: Examined) -> Outcome:
 
 
 def _filled(examined: Examined) -> Outcome:
-    found, places = [], []
+    found, places, lost = [], [], False
     for side in ID_OF:
         table = examined.table(side)
         for name in examined.features(side):
@@ -54,7 +54,10 @@ def _filled(examined: Examined) -> Outcome:
             if len(empty) and empty.sum() > MANY * len(empty):
                 found.append(f"{side}.{name}: {share(int(empty.sum()), len(empty))} empty")
                 places.append(table.place(name, empty))
-    return warned("; ".join(found), places) if found else passed("every feature is filled for most rows")
+                lost = lost or bool(empty.all())
+    if not found:
+        return passed("every feature is filled for most rows")
+    return (failed if lost else warned)("; ".join(found), places)
 
 
 def _varied(examined: Examined) -> Outcome:
@@ -205,7 +208,7 @@ CHECKS: Final = (
     ),
     Check(
         "features-filled",
-        "A feature that is mostly empty teaches little and hides a broken export.",
+        "A feature that is mostly empty teaches little; one that is empty (or NaN) everywhere is a broken export.",
         "Fill it at its source, or take it out of the schema.",
         _filled,
         (Needs.READ,),

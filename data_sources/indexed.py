@@ -39,9 +39,14 @@ class IndexedDataset:
 
 def index_dataset(dataset: Dataset) -> IndexedDataset:
     """Number the ids of a dataset and turn its events into arrays. Raises NotEnoughData where it has no events."""
-    events, schema = dataset.events, dataset.schema
-    if events.is_empty():
+    if dataset.events.is_empty():
         raise NotEnoughData("the dataset has no events.", fix="Add rows to events; `tandem check` says what is there.")
+    return index_some(dataset)
+
+
+def index_some(dataset: Dataset) -> IndexedDataset:
+    """The same for some users of a dataset, who may have no events."""
+    events, schema = dataset.events, dataset.schema
     user_ids = _distinct(events["user_id"], dataset.users["user_id"])
     item_ids = _distinct(events["item_id"], dataset.items["item_id"])
     interactions, order = _interactions(events, schema, user_ids, item_ids)

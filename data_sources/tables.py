@@ -6,7 +6,8 @@ back as the file holds them (CSV: all text, so that the id 007 stays 007). `read
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,11 +89,52 @@ def read_raw(path: Path, wanted: Iterable[str], texts: Iterable[str]) -> RawTabl
     Raises DatasetError for a file that is empty, truncated, of another format, or does not parse.
     """
     readers = {".parquet": _read_parquet, ".csv": _read_csv}
-    try:
+    with _naming_failures(path):
         _check_magic(path)
         if path.suffix == ".jsonl":
             return _read_jsonl(path, set(wanted), list(texts))
         return readers[path.suffix](path, set(wanted))
+
+
+def raw_slices(path: Path, wanted: Iterable[str], texts: Iterable[str], rows: int) -> Iterator[RawTable]:
+    """What `read_raw` reads, `rows` at a time and in the order of the file; an empty slice for a file without rows.
+
+    Memory is that of a slice, and of a row group where a Parquet file has larger ones.
+    """
+    with _naming_failures(path):
+        _check_magic(path)
+        table = _scan(path, list(texts))
+        columns = tuple(table.collect_schema().names())
+        table = table.select([name for name in columns if name in set(wanted)] or columns[:1])
+        by_position = path.suffix == ".parquet"  # it can jump; a batch of the engine holds several row groups at once
+        frames = _by_position(table, rows) if by_position else table.collect_batches(chunk_size=rows)
+        none_yet = True
+        for frame in frames:
+            none_yet = False
+            yield RawTable(frame, columns)
+        if none_yet:
+            yield RawTable(table.head(0).collect(), columns)
+
+
+def _scan(path: Path, texts: list[str]) -> pl.LazyFrame:
+    if path.suffix == ".parquet":
+        return pl.scan_parquet(path)
+    if path.suffix == ".csv":
+        return pl.scan_csv(path, infer_schema=False)
+    columns = pl.scan_ndjson(path, infer_schema_length=None).collect_schema().names()
+    overrides = {name: pl.String for name in texts if name in columns}
+    return pl.scan_ndjson(path, infer_schema_length=None, schema_overrides=overrides)
+
+
+def _by_position(table: pl.LazyFrame, rows: int) -> Iterator[pl.DataFrame]:
+    for first in range(0, table.select(pl.len()).collect().item(), rows):
+        yield table.slice(first, rows).collect()
+
+
+@contextmanager
+def _naming_failures(path: Path) -> Iterator[None]:
+    try:
+        yield
     except READ_FAILURES as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise DatasetError(f"it cannot be read: {reason}{_bad_lines(path)}.", fix=_FIX_READ) from error

@@ -8,8 +8,9 @@ count nothing twice. The Lambda edge and the jobs in AWS use it; `profiles.py` h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -20,7 +21,17 @@ from contracts.deadline import Deadline
 from contracts.errors import ProfilesUnavailable, StateBusy, TandemError
 from contracts.interactions import Interactions
 from contracts.profile import Profile
-from stores.dynamodb_table import KEY, NO_ANSWER, READ_KEYS, Again, Item, Table, trying_again
+from stores.dynamodb_table import (
+    KEY,
+    NO_ANSWER,
+    PATIENT_CALLS,
+    READ_KEYS,
+    Again,
+    Item,
+    Table,
+    dynamodb_client,
+    trying_again,
+)
 from stores.patience import within
 from stores.profile_loading import loaded_profiles
 from stores.profile_records import Stored, check_ids, is_id, pack, unpack
@@ -167,6 +178,13 @@ class DynamoDBProfiles(Profiles):
                 f"table {self._table.name}: an item is no profile that this code reads: {error}.",
                 fix="Deploy the code that wrote it, or rebuild the profile from the event log.",
             ) from error
+
+
+@contextmanager
+def patient_profiles(table: str) -> Iterator[DynamoDBProfiles]:
+    """The profiles of a table for a job that would rather wait than fail; picklable by name."""
+    with closing(dynamodb_client(calls=PATIENT_CALLS)) as client:
+        yield DynamoDBProfiles(table, client)
 
 
 def _counting(change: Callable[[Stored], Stored]) -> Callable[[Stored], tuple[Stored, int]]:

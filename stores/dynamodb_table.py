@@ -28,6 +28,8 @@ READ_SECONDS: Final = 2.0
 """An item comes in 5 ms, a hundred in 50: a connection that is silent for longer is dead, and another one is tried."""
 _CALLS: Final = 3
 """Of botocore for one answer: the first and two more."""
+PATIENT_CALLS: Final = 10
+"""Of a job at night, which may wait a minute and a half for a table that grows under its writes."""
 CONNECTIONS: Final = 16
 """Of the pool: at least as many as threads that write at once."""
 
@@ -78,15 +80,15 @@ def trying_again(attempt: Callable[[], Result], times: int, first_seconds: float
     )(attempt)
 
 
-def dynamodb_client(read_seconds: float = READ_SECONDS, **options: Any) -> Any:
-    """A client of DynamoDB; nothing is sent yet. `options` go to boto3 (`endpoint_url`, …)."""
+def dynamodb_client(read_seconds: float = READ_SECONDS, calls: int = _CALLS, **options: Any) -> Any:
+    """A client of DynamoDB; nothing is sent yet. `calls`: at most, for one answer; `options` go to boto3."""
     from boto3.session import Session
     from botocore.config import Config
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_seconds,
-        retries={"mode": "standard", "total_max_attempts": _CALLS},
+        retries={"mode": "standard", "total_max_attempts": calls},
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
     )

@@ -32,7 +32,7 @@ from contracts.night import (
     night_prefix,
     token_of,
 )
-from contracts.release import GateReport, Publication
+from contracts.release import GateReport, Manifest, Publication
 from stores.publications import now_text
 from stores.s3_bucket import Bucket, ObjectMissing, ObjectMoved
 
@@ -46,6 +46,7 @@ TRIES: Final = 5
 NAMES: Final[dict[type[msgspec.Struct], str]] = {
     NightFacts: "night.json",
     SnapshotReport: "snapshot.json",
+    Manifest: "manifest.json",
     SealedRelease: "release.json",
     GateReport: "gate.json",
     LoadedIndex: "index.json",
@@ -53,7 +54,7 @@ NAMES: Final[dict[type[msgspec.Struct], str]] = {
     Publication: "publication.json",
     NightOutcome: "outcome.json",
 }
-"""Artifact → its file."""
+"""Artifact → its file. A manifest is noted before its release is uploaded: who was killed goes on with its id."""
 
 
 def verdict_name(step: Step) -> str:
@@ -148,6 +149,10 @@ class Nights:
     def write(self, night: str, artifact: msgspec.Struct) -> None:
         """Write an artifact; a step that is run again writes it anew."""
         self._overwrite(_key(night, NAMES[type(artifact)]), artifact)
+
+    def forget(self, night: str, kind: type[Artifact]) -> None:
+        """Remove an artifact whose thing is gone, so that nobody goes on with it."""
+        self.bucket.delete([_key(night, NAMES[kind])])
 
     def verdict(self, night: str, step: Step) -> StepVerdict | None:
         """What a step has decided."""

@@ -53,7 +53,7 @@ class ReleaseCache:
             self._forget_older()
             problems = run_all(partial(file_problem, path, entry) for path, entry in paths.items())
             wanted = [path for path, problem in zip(paths, problems, strict=True) if problem]
-            _check_room(folder, sum(paths[path].bytes for path in wanted))
+            check_room(folder, sum(paths[path].bytes for path in wanted))
             run_all(partial(self._fetch, path, paths[path], read) for path in wanted)
         return folder
 
@@ -92,7 +92,8 @@ def run_all(works: Iterable[Callable[[], Result]], at_once: int = AT_ONCE) -> li
                 future.cancel()
 
 
-def _check_room(folder: Path, needed_bytes: int) -> None:
+def check_room(folder: Path, needed_bytes: int) -> None:
+    """Raise StorageFull where so many bytes do not fit into a folder's disk."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise StorageFull(

@@ -1,14 +1,14 @@
 """Objects of one S3 bucket: read within limits, written under conditions, every failure named.
 
 Knows keys, bytes and S3's answers, nothing of releases. boto3 is imported when the first call is made. Retries are
-botocore's, but for a body that breaks off, which it cannot go on with. `stores/s3_releases.py` and the seeding of a
-dataset call it.
+botocore's, but for a body that breaks off, which it cannot go on with. `s3_releases.py`, `nights.py` and
+`mirrored_folder.py` call it.
 """
 
 from __future__ import annotations
 
 import threading
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -158,13 +158,31 @@ class Bucket:
         except ObjectMissing:
             return None
 
+    def sha256(self, key: str) -> str | None:
+        """The hash that S3 has verified of a whole object, None where there is none, or no object."""
+        try:
+            with self._naming(key, "HeadObject"):
+                found = self._client.head_object(Bucket=self.name, Key=self._prefix + key, ChecksumMode="ENABLED")
+        except ObjectMissing:
+            return None
+        checksum = str(found.get("ChecksumSHA256", ""))
+        return None if not checksum or "-" in checksum else b64decode(checksum).hex()  # `…-3`: of its three parts
+
     def listing(self, under: str) -> Iterator[tuple[str, datetime]]:
         """All keys that begin with `under`, in order, and when each was written."""
+        for entry in self._entries(under):
+            yield entry["Key"].removeprefix(self._prefix), entry["LastModified"]
+
+    def sizes(self, under: str) -> Iterator[tuple[str, int]]:
+        """All keys that begin with `under`, in order, and how many bytes each has."""
+        for entry in self._entries(under):
+            yield entry["Key"].removeprefix(self._prefix), entry["Size"]
+
+    def _entries(self, under: str) -> Iterator[dict[str, Any]]:
         with self._naming(under, "ListObjectsV2"):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.name, Prefix=self._prefix + under):
-                for entry in page.get("Contents", ()):
-                    yield entry["Key"].removeprefix(self._prefix), entry["LastModified"]
+                yield from page.get("Contents", ())
 
     def create(self, key: str, data: bytes) -> None:
         """Write an object that is not there yet. Raises ObjectMoved where it is (by this very call, it may be)."""

@@ -6,13 +6,15 @@ fixture `moto_endpoint`.
 
 from __future__ import annotations
 
+import logging
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import pytest
+
+from local_mode.rehearsal.moto_private import writing_in_one_step
 
 REGION: Final = "eu-central-1"
 
@@ -39,24 +41,12 @@ def moto_endpoint() -> Iterator[str]:
             patch.delenv(name)
         for name, value in _ENVIRONMENT.items():
             patch.setenv(name, value)
-        _write_in_one_step(patch)
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each call of a client
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         try:
             host, port = server.get_host_and_port()
-            yield f"http://{host}:{port}"
+            with writing_in_one_step():
+                yield f"http://{host}:{port}"
         finally:
             server.stop()
-
-
-def _write_in_one_step(patch: pytest.MonkeyPatch) -> None:
-    """S3 holds a write's condition and writes in one step; moto does it in two, and its threads get in between."""
-    from moto.s3.responses import S3Response
-
-    put_object, one_at_a_time = S3Response.put_object, threading.Lock()
-
-    def atomic(self: S3Response) -> Any:
-        with one_at_a_time:
-            return put_object(self)
-
-    patch.setattr(S3Response, "put_object", atomic)

@@ -14,11 +14,12 @@ import msgspec
 
 from contracts.errors import DatasetError
 from contracts.fitted import HEAD_ITEMS
+from contracts.night import dataset_listing, dataset_prefix
 from contracts.release import GateReport, Publication
-from local_mode.aws.dataset_mirror import mirror
 from local_mode.aws.stores import AwsStores
 from local_mode.publishing import Place, Progress, follow_up, publish_candidate
 from local_mode.retrain import Night, start_night, train_candidate
+from stores.mirrored_folder import mirror
 from stores.release_files import write_atomically
 from stores.releases import LocalReleases
 from training_job.settings import TrainingSettings
@@ -72,7 +73,7 @@ def seed(
         gate = note.gate if note is not None else _trained(night, stores, note_path)
         publication = _published(night, stores, gate, engine_above)
         with night.clock("dataset"):
-            mirror(dataset, stores.data, called, progress)
+            mirror(dataset, stores.data, dataset_prefix(called), dataset_listing(called), progress)
         _write_note(note_path, _Note(gate, finished=True))
     return Seeded(gate.release, publication, gate, False, night.clock.seconds)
 

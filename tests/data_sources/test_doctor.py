@@ -147,7 +147,7 @@ TRIPS: list[tuple[str, Status, Mutation, str | None]] = [
     ("item-births", WARN, lambda w: w.map("items", born=pl.lit(NOW)), "timestamp"),
     ("features-declared", WARN, lambda w: w.with_schema(users={}, segment=()), None),
     ("features-filled", WARN, lambda w: w.set("items", "title", 30, None), "title"),
-    ("features-filled", WARN, lambda w: w.map("items", tags=pl.lit([], pl.List(pl.String))), "tags"),
+    ("features-filled", FAIL, lambda w: w.map("items", tags=pl.lit([], pl.List(pl.String))), "tags"),
     ("features-varied", WARN, lambda w: w.map("items", price=pl.lit(1.0)), "price"),
     ("categories-size", WARN, lambda w: w.map("users", gender=pl.col("user_id")), "gender"),
     ("categories-spelling", WARN, lambda w: w.set("items", "kind", [0], "Kind1 "), "kind"),

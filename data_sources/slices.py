@@ -1,0 +1,53 @@
+"""The events of a dataset a slice at a time, for those who must not hold a whole table: the jobs of a night.
+
+The same types and the same named failures as `dataset.open_dataset`, with the rows of the file. What the files need not
+say (a type, a position) is left null. `batch_job` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from contracts.errors import DatasetError
+from contracts.schema import DatasetSchema
+from data_sources.columns import CANONICAL, ColumnKind
+from data_sources.findings import Finding, FindingKind, Place, raise_fatal
+from data_sources.reading import conform, wanted_columns
+from data_sources.tables import RawTable, raw_slices
+
+SLICE_ROWS: Final = 250_000
+"""Some 50 MB of events."""
+
+
+def event_slices(path: Path, file: str, schema: DatasetSchema) -> Iterator[pl.DataFrame]:
+    """Slices of one file of the table `events`, with every column that it may have; null where it has not.
+
+    `file`: its name in messages. Raises DatasetError (file, column, rows) for what `open_dataset` would refuse.
+    """
+    kinds = wanted_columns(schema, "events")
+    first = 0
+    for raw in _raw_slices(path, file, kinds):
+        frame, findings = conform(raw.frame, schema, "events", file, kinds, raw.columns)
+        raise_fatal(_counted_from(finding, first) for finding in findings)
+        absent = [pl.lit(None, CANONICAL[kind]).alias(name) for name, kind in kinds.items() if name not in frame]
+        yield frame.with_columns(absent).select(list(kinds))
+        first += len(frame)
+
+
+def _raw_slices(path: Path, file: str, kinds: Mapping[str, ColumnKind]) -> Iterator[RawTable]:
+    texts = [name for name, kind in kinds.items() if CANONICAL[kind] == pl.String]
+    try:
+        yield from raw_slices(path, kinds, texts, SLICE_ROWS)
+    except DatasetError as error:
+        raise Finding(FindingKind.UNREADABLE, error.message.rstrip("."), Place(file), error.fix).error() from error
+
+
+def _counted_from(finding: Finding, first: int) -> Finding:
+    """A finding of a slice whose first row is the file's row `first`."""
+    place = replace(finding.place, rows=tuple(row + first for row in finding.place.rows))
+    return replace(finding, place=place)
