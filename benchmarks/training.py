@@ -8,6 +8,9 @@ items, on the same generated events (the size of Gowalla: 810 thousand events, 3
     per row    the same, rows fetched one by one by a torch Dataset and collated by a DataLoader
 
 The loops take turns in one process, so that a busy neighbour slows all of them; ratios are of the best round of each.
+`--ranks N` measures instead what N processes (`torchrun`, one thread each) do with the batches of one, beside one
+process with N threads and one with one thread. On the cores of one machine they share a memory and a cache, and gloo
+goes through its loopback: it says what gathering and adding up cost, nothing of GPUs or of a network.
 Example: python -m benchmarks.training --json
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -37,11 +41,12 @@ from contracts.schema import DatasetSchema, TimeMeaning
 from data_sources.dataset import TRAINING_COLUMNS, open_dataset
 from data_sources.generator import WorldSettings, generate
 from data_sources.indexed import index_dataset
-from training_job.batches import MaskedSets, ragged
+from training_job.batches import ragged
 from training_job.fit import fit
+from training_job.ranks import ALONE, Ranks
 from training_job.recipe import derive_recipe
 from training_job.settings import Effort, TrainingSettings
-from training_job.step import Stepper, TrainingData
+from training_job.step import Counts, Stepper, TrainingData
 from training_job.towers import fresh_towers
 
 USERS, ITEMS, EVENTS = 29_858, 40_981, 810_128
@@ -67,18 +72,20 @@ def gowalla_sized(seed: int = 0) -> Interactions:
     )
 
 
-def tandem_loop(events: Interactions) -> Iterator[int]:
-    """Positives of each step of our own loop."""
+def tandem_loop(events: Interactions, ranks: Ranks = ALONE) -> Iterator[int]:
+    """Positives of each step of our own loop, those of this rank's users."""
     random = np.random.default_rng(0)
     recipe = derive_recipe(DatasetSchema(time=TimeMeaning.NONE), events, Effort.STANDARD)
     start = random.standard_normal((ITEMS, recipe.dimensions)).astype(np.float32)
     nothing = (np.empty(0, np.int32), np.empty(0, np.float32))
-    data = TrainingData(events, Bag(*nothing, np.zeros(ITEMS + 1, int)), Bag(*nothing, np.zeros(USERS + 1, int)))
+    item_features, user_features = (Bag(*nothing, np.zeros(size + 1, int)) for size in (ITEMS, USERS))
+    data = TrainingData(events, item_features, user_features, Counts.of(events))
     towers = fresh_towers(start, (0, 0), (recipe.positions, recipe.hidden), random)
-    stepper = Stepper(towers, data, recipe, torch.device("cpu"))
-    sampler = MaskedSets(events, recipe.positions, recipe.kept, recipe.users_per_batch)
+    stepper = Stepper(towers, data, recipe, torch.device("cpu"), ranks)
+    sampler = recipe.sampler(events.select(events.users % ranks.size == ranks.rank))
+    steps = 0 if ranks.alone else -(-data.counts.users // recipe.users_per_batch)
     while True:
-        for examples in sampler.epoch(random):
+        for examples in sampler.epoch(ranks.own(random), steps):
             stepper(examples, 1.0, random)
             yield len(examples.targets)
 
@@ -190,6 +197,37 @@ def throughput(threads: int) -> dict[str, Any]:
     }
 
 
+def step_loop(threads: int) -> None:
+    """Print positives a second of our own loop in this process and the ranks beside it, best of the rounds."""
+    torch.set_num_threads(threads)
+    ranks, best = Ranks.of(os.environ), 0.0
+    with ranks.joined(torch.device("cpu")):
+        loop, steps = tandem_loop(gowalla_sized(), ranks), LOOPS["tandem"][1]
+        next(loop)
+        for _ in range(ROUNDS):
+            begun = time.perf_counter()
+            (positives,) = ranks.totals(sum(islice(loop, steps)))
+            best = max(best, positives / (time.perf_counter() - begun))
+    if ranks.rank == 0:
+        print(round(best))
+
+
+def ranks_beside_threads(number: int) -> dict[str, Any]:
+    """Positives a second, each alone on the machine."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(number)]
+    commands = {
+        f"{number} ranks of 1 thread": ([*torchrun, "-m"], 1),
+        f"1 process of {number} threads": (["-m"], number),
+        "1 process of 1 thread": (["-m"], 1),
+    }
+    figures: dict[str, Any] = {"cores": os.cpu_count()}
+    for name, (launcher, threads) in commands.items():
+        command = [sys.executable, *launcher, "benchmarks.training", "--step-loop", "--threads", str(threads)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        figures[name] = int(done.stdout)
+    return figures
+
+
 def memory() -> dict[str, Any]:
     """Peak memory of opening and training on ten million generated events; quick, for more passes need no more room."""
     with tempfile.TemporaryDirectory() as folder:
@@ -225,8 +263,16 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object on stdout")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, for all loops")
     parser.add_argument("--no-memory", action="store_true", help="leave the ten million events out")
+    parser.add_argument("--ranks", type=int, help="measure so many processes instead, beside threads")
+    parser.add_argument("--step-loop", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.step_loop:
+        step_loop(asked.threads)
+        return 0
+    if asked.ranks:
+        print(json.dumps(ranks_beside_threads(asked.ranks)))
+        return 0
     if asked.train:
         print(json.dumps(train_once(asked.train)))
         return 0

@@ -161,7 +161,8 @@ def _judge(
     """The gate's verdict against what serves."""
     serving = current.publication if current else None
     return judge_candidate(
-        fitted,
+        fitted.model,
+        fitted.validation.judging,
         store.open(serving.release) if serving else None,
         indexed,
         release=manifest.id,

@@ -1,85 +1,78 @@
-"""`python -m training_job`: the training of a release inside a SageMaker training job, or anywhere with its folders.
+"""`python -m training_job`: train in a container of SageMaker, or check or judge for a night.
 
-Reads the dataset from SM_CHANNEL_TRAINING, settings from the hyperparameters (SM_HPS, SM_HP_*), writes the bundle to
-SM_MODEL_DIR and its report to SM_OUTPUT_DATA_DIR, and resumes from SM_CHECKPOINT_DIR (or SageMaker's own folder,
-where that exists). Prints the report's essence as one JSON line. Sealing and gating are other steps.
+    python -m training_job                                             # train; `container.py` says where everything is
+    python -m training_job check --night N --token T --dataset DIR     # write the verdict on a dataset
+    python -m training_job gate  --night N --token T --dataset DIR     # write the verdict on the release of the night
+
+SageMaker's toolkit also passes the hyperparameters as options (`--effort standard`); they are read from the environment
+and ignored here. A named failure is told on stderr and where SageMaker looks for it, and ends with status 1.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from tqdm import tqdm
 
-from contracts.errors import SettingsInvalid, TandemError
-from data_sources.dataset import open_dataset
-from data_sources.indexed import index_dataset
-from training_job.export import export
-from training_job.fit import fit
-from training_job.settings import TrainingSettings
+from contracts.errors import RankLost, TandemError
+from contracts.night_settings import NightSettings
+from stores.job_message import message_file, tell_failure
+from training_job.night_job import NightJob
 
-SAGEMAKER_CHECKPOINTS: Final = Path("/opt/ml/checkpoints")
-"""Where SageMaker mirrors a folder to S3, if the job was given one."""
+STEPS: Final = ("check", "gate")
 
 
-def main(environment: Mapping[str, str] = os.environ) -> int:
-    """Train; returns the exit status (1 for a named failure, told on stderr)."""
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Returns the exit status: 1 for a named failure. Arguments that make no sense end the process with 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and not arguments[0].startswith("-"):
+        return _step(arguments, environment)
+    return _train(environment)
+
+
+def _train(environment: Mapping[str, str]) -> int:
+    from training_job.container import failure_file, train
+
     try:
-        _train(environment)
+        train(environment)
     except TandemError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
+        file = failure_file(environment)
+        follows = isinstance(error, RankLost) and file is not None and file.exists()  # what it follows from lies there
+        tell_failure(error, None if follows else file)
         return 1
     return 0
 
 
-def _train(environment: Mapping[str, str]) -> None:
-    settings = TrainingSettings.from_env(environment)
-    source, target = _folder(environment, "SM_CHANNEL_TRAINING"), _folder(environment, "SM_MODEL_DIR")
-    indexed = index_dataset(open_dataset(source))
-    with tqdm(file=sys.stderr, disable=None) as bar:
-        fitted = fit(
-            indexed,
-            indexed.interactions,
-            settings,
-            progress=_Bar(bar),
-            checkpoints=_checkpoints(environment),
-        )
-    export(fitted, target)
-    report = msgspec.json.encode(fitted.report)
-    if "SM_OUTPUT_DATA_DIR" in environment:
-        output = Path(environment["SM_OUTPUT_DATA_DIR"])
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "report.json").write_bytes(report)
-    sys.stdout.write(report.decode() + "\n")
+def _step(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training_job", allow_abbrev=False)
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("--night", required=True)
+    parser.add_argument("--token", required=True, type=int)
+    parser.add_argument("--dataset", required=True, type=Path)
+    given = parser.parse_args(arguments)
+    try:
+        job = NightJob.open(NightSettings.from_env(environment), given.night, given.token, given.dataset)
+        written = _run(given.step, job)
+    except TandemError as error:
+        tell_failure(error, message_file(environment))
+        return 1
+    sys.stdout.write(msgspec.json.encode(written).decode() + "\n")
+    return 0
 
 
-class _Bar:
-    """Moves a tqdm bar."""
+def _run(step: str, job: NightJob) -> msgspec.Struct:
+    if step == "check":
+        from training_job.check import check  # imports no torch
 
-    def __init__(self, bar: tqdm) -> None:
-        self.bar = bar
+        return check(job)
+    from training_job.judge import judge
 
-    def __call__(self, done: int, total: int, text: str) -> None:
-        self.bar.total = total
-        self.bar.set_description(text, refresh=False)
-        self.bar.update(done - self.bar.n)
-
-
-def _folder(environment: Mapping[str, str], name: str) -> Path:
-    if not environment.get(name):
-        raise SettingsInvalid(f"{name} is not set.", fix=f"Set {name} to a folder, as SageMaker does.")
-    return Path(environment[name])
-
-
-def _checkpoints(environment: Mapping[str, str]) -> Path | None:
-    if environment.get("SM_CHECKPOINT_DIR"):
-        return Path(environment["SM_CHECKPOINT_DIR"])
-    return SAGEMAKER_CHECKPOINTS if SAGEMAKER_CHECKPOINTS.is_dir() else None
+    return judge(job)
 
 
 if __name__ == "__main__":

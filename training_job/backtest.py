@@ -152,7 +152,8 @@ def train_contestants(
 def _contestants(fitted: Fitted, indexed: IndexedDataset, threads: int = 0) -> Contestants:
     """What needs no choosing: item-kNN, and the model that the gate would let answer."""
     similarity = fit_item_knn(fitted.validation.train, threads=threads)
-    return Contestants(fitted, similarity, Candidacy(fitted, None, indexed, "two_tower").served_model)
+    candidacy = Candidacy(fitted.model, fitted.validation.judging, None, indexed, "two_tower")
+    return Contestants(fitted, similarity, candidacy.served_model)
 
 
 def tune_als(fitted: Fitted, settings: TrainingSettings, tell: Progress) -> tuple[FittedAls, dict[str, float]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -45,10 +46,20 @@ class Examples:
 class Sampler(Protocol):
     """Draws the examples of one epoch."""
 
-    examples_per_epoch: int
+    users: Ints
+    """Codes of those that have something to show, each once an epoch."""
 
-    def epoch(self, random: np.random.Generator) -> Iterator[Examples]:
-        """Batches of one pass; the same generator state gives the same batches."""
+    def epoch(self, random: np.random.Generator, steps: int = 0) -> Iterator[Examples]:
+        """Batches of one pass, of so many users each or in equal `steps`; the same generator state gives the same."""
+
+
+def batch_spans(n_users: int, batch: int, steps: int = 0) -> Iterator[slice]:
+    """Where the batches of an epoch begin and end: `batch` users each and a rest, or `steps` equal ones.
+
+    Ranks must take equally many steps, with users or without.
+    """
+    edges = np.arange(steps + 1) * n_users // steps if steps else np.append(np.arange(0, n_users, batch), n_users)
+    return (slice(int(start), int(end)) for start, end in pairwise(edges))
 
 
 def ragged(starts: Ints, lengths: Ints) -> Ints:
@@ -90,7 +101,6 @@ class NextItems:
         self.moment_offsets = kept_before[events.offsets]
         self.users = np.flatnonzero(np.diff(self.moment_offsets) > 0)
         self.chances_before = np.concatenate([[0.0], np.cumsum(self._chances())])
-        self.examples_per_epoch = len(self.users)
 
     def _chances(self) -> NDArray[np.float64]:
         """Relative chance of each moment [n_moments]; a user's first event has no gap and counts as a second."""
@@ -98,14 +108,13 @@ class NextItems:
         waited[self.events.offsets[:-1][self.events.lengths > 0]] = 1
         return np.maximum(waited[self.moments], 1).astype(np.float64) ** self.horizon.gap_power
 
-    def epoch(self, random: np.random.Generator) -> Iterator[Examples]:
+    def epoch(self, random: np.random.Generator, steps: int = 0) -> Iterator[Examples]:
         users = random.permutation(self.users)
         first, end = self.moment_offsets[users], self.moment_offsets[users + 1]
         low, high = self.chances_before[first], self.chances_before[end]
         drawn = np.searchsorted(self.chances_before, low + random.random(len(users)) * (high - low), side="right") - 1
         moments = np.clip(drawn, first, end - 1)  # sums of ten million chances round at the edges
-        for start in range(0, len(users), self.batch):
-            span = slice(start, start + self.batch)
+        for span in batch_spans(len(users), self.batch, steps):
             yield self._examples(users[span], moments[span])
 
     def _examples(self, users: Ints, moments: Ints) -> Examples:
@@ -135,12 +144,11 @@ class MaskedSets:
         self.pairs = events.select(first_touches(events))
         self.limit, self.kept, self.batch = history_limit, kept, batch
         self.users = np.flatnonzero(self.pairs.lengths > 0)
-        self.examples_per_epoch = len(self.users)
 
-    def epoch(self, random: np.random.Generator) -> Iterator[Examples]:
+    def epoch(self, random: np.random.Generator, steps: int = 0) -> Iterator[Examples]:
         users = random.permutation(self.users)
-        for start in range(0, len(users), self.batch):
-            yield self._examples(users[start : start + self.batch], random)
+        for span in batch_spans(len(users), self.batch, steps):
+            yield self._examples(users[span], random)
 
     def _examples(self, users: Ints, random: np.random.Generator) -> Examples:
         pairs = self.pairs

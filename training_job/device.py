@@ -12,19 +12,23 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from contracts.errors import SettingsInvalid
+from training_job.ranks import ALONE, Ranks
 from training_job.settings import TrainingSettings
 
 
 class TorchRuntime:
     """Context in which torch obeys the settings of a training."""
 
-    def __init__(self, settings: TrainingSettings, *, small: bool = False) -> None:
+    def __init__(self, settings: TrainingSettings, *, small: bool = False, ranks: Ranks = ALONE) -> None:
         """`small`: steps are too short to share. Two threads gained a tenth then, and lost twentyfold to a neighbour
         on the same cores, so one is the default.
         """
-        self.deterministic = settings.deterministic
-        self.device = _device(settings.device)
+        self.deterministic, self.ranks = settings.deterministic, ranks
+        self.device = device_of(settings.device, ranks)
         self.threads = 1 if settings.deterministic else settings.threads or (1 if small else torch.get_num_threads())
+        chosen = ranks.alone or settings.threads or settings.deterministic
+        self.threads_for_als = self.threads if chosen else _cores()
+        """torchrun gives each process one thread, and while rank 0 fits ALS the others only wait."""
 
     def __enter__(self) -> TorchRuntime:
         self._before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -46,12 +50,25 @@ class TorchRuntime:
             torch.use_deterministic_algorithms(deterministic)
 
 
-def _device(name: str) -> torch.device:
-    """A GPU if there is one and it was not declined. Raises SettingsInvalid for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise SettingsInvalid(f"device {name!r} is none of auto, cpu, cuda.", fix="Use auto.")
-    if name == "cuda" and not torch.cuda.is_available():
+def device_of(name: str, ranks: Ranks = ALONE) -> torch.device:
+    """A GPU if there is one and it was not declined, on each rank of a machine another.
+
+    Raises SettingsInvalid for a device that is not there.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise SettingsInvalid("device cuda was asked for, and torch sees no GPU.", fix="Use auto or cpu.")
-    return torch.device(name)
+    if ranks.alone:
+        return torch.device("cuda")
+    if ranks.local >= (seen := torch.cuda.device_count()):
+        raise SettingsInvalid(
+            f"process {ranks.local + 1} of this machine has no GPU: torch sees {seen}.",
+            fix=f"Start {seen} processes a machine (--nproc-per-node {seen}), or use device cpu.",
+        )
+    return torch.device("cuda", ranks.local)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

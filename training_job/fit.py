@@ -28,15 +28,16 @@ from data_sources.indexed import IndexedDataset
 from training_job.als import FittedAls, fit_als
 from training_job.assemble import Facts, assemble
 from training_job.baselines import als_scorer, choose_alpha, choose_half_life
-from training_job.batches import MaskedSets, NextItems, Sampler
 from training_job.checkpoints import Checkpoints
 from training_job.content import fit_content
 from training_job.device import TorchRuntime
 from training_job.lengths import Lengths, choose_lengths
 from training_job.loop import Progress, Standing, Trainer, silent
+from training_job.ranks import ALONE, Ranks
 from training_job.recipe import FULL_SOFTMAX_ITEMS, Recipe, derive_recipe
 from training_job.settings import TrainingSettings
-from training_job.step import HOT_EVENTS, Stepper, TrainingData
+from training_job.shares import deal
+from training_job.step import HOT_EVENTS, Counts, Stepper, TrainingData
 from training_job.svd_start import spectral_start
 from training_job.towers import fresh_towers
 from training_job.validation import Validation, hold_out, mean_ndcg, tuning_users, user_ndcg
@@ -67,14 +68,16 @@ def fit(
     progress: Progress | None = None,
     checkpoints: Path | None = None,
     warm_start: FittedModel | None = None,
+    ranks: Ranks = ALONE,
 ) -> Fitted:
     """Train on `interactions`: all events of `indexed`, or the part of them that an evaluation may show.
 
-    `checkpoints` is the folder to resume from and to write to; `warm_start` the release to continue from.
-    Raises NotEnoughData, TrainingDiverged, StorageFull, SettingsInvalid (a device that is not there).
+    `checkpoints` is the folder to resume from and to write to; `warm_start` the release to continue from,
+    `ranks` the processes that train the towers together: this is rank 0 of them, the others call `shares.take_part`.
+    Raises NotEnoughData, TrainingDiverged, StorageFull, SettingsInvalid (a device that is not there), RankLost.
     """
     _check_enough(interactions)
-    with TorchRuntime(settings, small=interactions.n_items <= FULL_SOFTMAX_ITEMS) as runtime:
+    with TorchRuntime(settings, small=interactions.n_items <= FULL_SOFTMAX_ITEMS, ranks=ranks) as runtime:
         return _Fit(indexed, interactions, settings, runtime, progress or silent).run(checkpoints, warm_start)
 
 
@@ -112,6 +115,7 @@ class _Fit:
                 self.validation.train,
                 item_features=encode_table(self.encoders[1], indexed.items),
                 user_features=encode_table(self.encoders[0], indexed.users),
+                counts=Counts.of(self.validation.train),
             )
             self.tuners = tuning_users(self.validation.tuning, self.random)
         self.recipe = derive_recipe(indexed.schema, self.validation.train, settings.effort)
@@ -160,7 +164,7 @@ class _Fit:
         return Fitted(model, report, self.validation)
 
     def _als(self) -> tuple[FittedAls, float]:
-        seed, threads, dimensions = self.settings.seed, self.runtime.threads, self.recipe.dimensions
+        seed, threads, dimensions = self.settings.seed, self.runtime.threads_for_als, self.recipe.dimensions
         alpha = choose_alpha(self.validation, self.tuners, dimensions, seed, threads)
         als = fit_als(self.validation.train, dimensions, alpha, seed=seed, threads=threads)
         return als, mean_ndcg(als_scorer(als, self.validation.train), self.validation.tuning, self.tuners)
@@ -171,7 +175,7 @@ class _Fit:
         start = spectral_start(self.data.events, recipe.dimensions, self.settings.seed)
         slots = (self.encoders[1].n_slots, self.encoders[0].n_slots)
         towers = fresh_towers(start, slots, (recipe.positions, recipe.hidden), self.random).to(device)
-        stepper = Stepper(towers, self.data, recipe, device)
+        stepper = Stepper(towers, self.data, recipe, device, self.runtime.ranks)
         if warm_start is None or not can_continue(warm_start, towers):
             return stepper, 0
         known = continue_from(warm_start, stepper, self.indexed.item_ids, self.encoders)
@@ -179,12 +183,7 @@ class _Fit:
         return stepper, known
 
     def _train(self, stepper: Stepper, checkpoints: Path | None, known: int) -> Standing:
-        recipe, data = stepper.recipe, self.data
-        sampler: Sampler = (
-            NextItems(data.events, recipe.positions, recipe.horizon, recipe.users_per_batch)
-            if recipe.ordered
-            else MaskedSets(data.events, recipe.positions, recipe.kept, recipe.users_per_batch)
-        )
+        sampler = stepper.recipe.sampler(deal(stepper, self.random))
         trainer = Trainer(stepper, sampler, self._tuning_score(stepper), self.random)
         kept = Checkpoints(checkpoints, self._fingerprint(known)) if checkpoints else None
         return trainer.train(kept, self.settings.checkpoint_seconds, self.progress)
@@ -235,9 +234,11 @@ class _Fit:
         train = self.validation.train
         return {
             "seed": self.settings.seed,
+            "slice": self.validation.digest(self.indexed.item_ids),
             "effort": str(self.settings.effort),
             "deterministic": self.settings.deterministic,
             "device": str(self.runtime.device),
+            "ranks": self.runtime.ranks.size,
             "recipe": asdict(recipe),
             "counts": {
                 "users": int(np.count_nonzero(train.lengths)),

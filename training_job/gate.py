@@ -35,7 +35,6 @@ from evaluation.rankers import (
 )
 from evaluation.splits import Split
 from training_job.common_items import CommonItems, common_items, renumber
-from training_job.fit import Fitted
 from training_job.gate_arrays import ARRAY_CHECKS, SOUNDNESS_CHECKS
 from training_job.vocabulary import encode_table
 
@@ -62,7 +61,8 @@ LOST_ITEMS: Final = 0.5
 
 
 def judge_candidate(
-    candidate: Fitted,
+    candidate: FittedModel,
+    judging: Split,
     serving: FittedModel | None,
     indexed: IndexedDataset,
     *,
@@ -72,16 +72,17 @@ def judge_candidate(
 ) -> GateReport:
     """Every verdict on a candidate.
 
-    `serving` is the release that serves (None: there is none) and `serving_model` the model that answers from it.
+    `judging`: the half of its validation slice that training never looked at. `serving` is the release that serves
+    (None: there is none) and `serving_model` the model that answers from it.
     """
-    checks = [check(candidate.model) for check in SOUNDNESS_CHECKS]
+    checks = [check(candidate) for check in SOUNDNESS_CHECKS]
     served_model = "two_tower"
     if not _blocks(checks):
-        checks += [check(candidate.model) for check in ARRAY_CHECKS]
+        checks += [check(candidate) for check in ARRAY_CHECKS]
     if _blocks(checks):
         checks.append(GateCheck("quality", Verdict.WARN, "not compared with anything: the arrays are broken."))
     else:
-        candidacy = Candidacy(candidate, serving, indexed, serving_model)
+        candidacy = Candidacy(candidate, judging, serving, indexed, serving_model)
         checks += [check(candidacy) for check in QUALITY_CHECKS]
         served_model = candidacy.served_model
     return GateReport(release=release, compared_with=serving_release, checks=checks, served_model=served_model)
@@ -145,10 +146,15 @@ class Candidacy:
     """A candidate, what it is held against, and the lists of both; each computed once, when first needed."""
 
     def __init__(
-        self, candidate: Fitted, serving: FittedModel | None, indexed: IndexedDataset, serving_model: str
+        self,
+        model: FittedModel,
+        judging: Split,
+        serving: FittedModel | None,
+        indexed: IndexedDataset,
+        serving_model: str,
     ) -> None:
-        self.model, self.serving, self.indexed, self.serving_model = candidate.model, serving, indexed, serving_model
-        self.split = candidate.validation.judging
+        self.model, self.split, self.serving = model, judging, serving
+        self.indexed, self.serving_model = indexed, serving_model
 
     @cached_property
     def users(self) -> NDArray[np.int32]:

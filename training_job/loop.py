@@ -5,13 +5,14 @@ is kept is the latest state that is not worse than the best one by more than the
 a few dozen tuning users the largest of sixteen scores is luck, while more training at a falling rate is not. A
 loss that is no longer finite goes back to the kept state at a lower rate, once. All randomness comes from one
 generator whose state is part of a checkpoint, so a resumed training takes the same steps as one that was never
-stopped. It knows no files and no features; `fit.py` calls it.
+stopped. Where several ranks train, each runs this loop: rank 0 scores, reads and writes, what it finds is said to the
+others, and so all of them decide the same. It knows no files and no features; `fit.py` and `shares.py` call it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contracts.errors import TrainingDiverged
-from training_job.batches import Sampler
+from training_job.batches import Examples, Sampler
 from training_job.checkpoints import Checkpoints, State
+from training_job.ranks import NOTHING
 from training_job.recipe import Recipe
 from training_job.step import Stepper
 
@@ -69,12 +71,16 @@ class _NotFinite(Exception):
 
 
 class Trainer:
-    """Trains the towers of a Stepper in place."""
+    """Trains the towers of a Stepper in place, on all ranks alike. `score` is asked on rank 0 only."""
 
     def __init__(
         self, stepper: Stepper, sampler: Sampler, score: Callable[[], NDArray[np.float64]], random: np.random.Generator
     ) -> None:
         self.stepper, self.sampler, self.score, self.random = stepper, sampler, score, random
+        self.ranks = stepper.ranks
+        (users,) = self.ranks.totals(len(sampler.users))
+        self._steps = -(-int(users) // stepper.recipe.users_per_batch)
+        """Of an epoch."""
         self.standing = Standing()
         self._kept = self._values()
         self._peak = np.empty(0)
@@ -85,7 +91,8 @@ class Trainer:
         Raises TrainingDiverged where the loss is not finite for the second time.
         """
         recipe = self.stepper.recipe
-        if checkpoints is not None and (state := checkpoints.newest()) is not None:
+        state = self.ranks.say((checkpoints.newest() if checkpoints is not None else None) or NOTHING)
+        if state.counters:
             self._restore(state)
         saved = time.monotonic()
         while self.standing.epoch < recipe.epochs and self.standing.rounds_since_kept < PATIENCE:
@@ -105,7 +112,7 @@ class Trainer:
         length = min(max(1, round(recipe.epochs / recipe.rounds)), recipe.epochs - standing.epoch)
         loss = sum(self._epoch(standing.epoch + number, recipe, progress) for number in range(length)) / length
         standing.epoch += length
-        values = self.score()
+        values = self._scores()
         mean = float(values.mean()) if len(values) else 0.0
         standing.losses.append(loss)
         standing.scores.append(mean)
@@ -116,23 +123,36 @@ class Trainer:
         if len(self._peak) == 0 or mean > self._peak.mean():
             self._peak = values
 
+    def _scores(self) -> NDArray[np.float64]:
+        """Scores of the tuning users, which rank 0 alone knows."""
+        mine = State({"scores": torch.from_numpy(self.score())}, {}) if self.ranks.rank == 0 else NOTHING
+        scores: NDArray[np.float64] = self.ranks.say(mine).tensors["scores"].numpy()
+        return scores
+
     def _epoch(self, epoch: int, recipe: Recipe, progress: Progress) -> float:
-        steps = -(-self.sampler.examples_per_epoch // recipe.users_per_batch)
-        total = steps * recipe.epochs
+        total = self._steps * recipe.epochs
         losses: list[Tensor] = []
-        for number, examples in enumerate(self.sampler.epoch(self.random)):
-            done = epoch * steps + number
+        users = positives = 0
+        for number, examples in enumerate(self._examples()):
+            done = epoch * self._steps + number
             losses.append(self.stepper(examples, self._rate(done / total), self.random))
-            self.standing.examples += len(examples.users)
-            self.standing.positives += len(examples.targets)
+            users += len(examples.users)
+            positives += len(examples.targets)
             if number % FINITE_CHECK_STEPS == 0:
                 _check_finite(losses[-1])
                 progress(
                     done, total, f"epoch {epoch + 1}/{recipe.epochs}, tuning NDCG@20 {self.standing.kept_score:.4f}"
                 )
+        users_of_all, positives_of_all = self.ranks.totals(users, positives)
+        self.standing.examples += int(users_of_all)
+        self.standing.positives += int(positives_of_all)
         mean = torch.stack(losses).mean()
         _check_finite(mean)
         return float(mean)
+
+    def _examples(self) -> Iterator[Examples]:
+        """This rank's parts of the batches of an epoch, as many on every rank; together they are as large as ever."""
+        return self.sampler.epoch(self.ranks.own(self.random), 0 if self.ranks.alone else self._steps)
 
     def _rate(self, done: float) -> float:
         rate = max(1 - done, LAST_RATE)
@@ -182,12 +202,11 @@ class Trainer:
         tensors |= {f"kept.{name}": tensor for name, tensor in self._kept.items()}
         tensors["peak.scores"] = torch.from_numpy(self._peak)
         tensors |= {f"moment.{name}": tensor for name, tensor in self._moments().items()}
-        random: dict[str, Any] = {"random": _json_integers(self.random.bit_generator.state)}
-        return State(tensors, vars(self.standing) | random)
+        return State(tensors, vars(self.standing) | {"random": generator_state(self.random)})
 
     def _restore(self, state: State) -> None:
         counters = dict(state.counters)
-        self.random.bit_generator.state = _integers(counters.pop("random"))
+        set_generator_state(self.random, counters.pop("random"))
         self.standing = Standing(**counters)
         parts: dict[str, dict[str, Tensor]] = {"now": {}, "kept": {}, "moment": {}, "peak": {}}
         for name, tensor in state.tensors.items():
@@ -224,6 +243,16 @@ def _clearly_below(values: NDArray[np.float64], peak: NDArray[np.float64]) -> bo
 def _check_finite(loss: Tensor) -> None:
     if not bool(torch.isfinite(loss)):
         raise _NotFinite
+
+
+def generator_state(random: np.random.Generator) -> Any:
+    """Where a generator stands, as JSON values."""
+    return _json_integers(random.bit_generator.state)
+
+
+def set_generator_state(random: np.random.Generator, state: Any) -> None:
+    """Go on from a `generator_state`."""
+    random.bit_generator.state = _integers(state)
 
 
 def _json_integers(state: Any) -> Any:

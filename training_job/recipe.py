@@ -15,7 +15,7 @@ import numpy as np
 from contracts.interactions import Interactions
 from contracts.profile import HISTORY_LIMIT
 from contracts.schema import DatasetSchema
-from training_job.batches import Horizon
+from training_job.batches import Horizon, MaskedSets, NextItems, Sampler
 from training_job.settings import Effort
 
 DIMENSIONS: Final = 64
@@ -97,6 +97,12 @@ class Recipe:
     dense_rate: float = 0.003
     """Learning rate of the small dense arrays, which every step touches."""
     rounds: int = ROUNDS
+
+    def sampler(self, events: Interactions) -> Sampler:
+        """What draws the examples from some events."""
+        if self.ordered:
+            return NextItems(events, self.positions, self.horizon, self.users_per_batch)
+        return MaskedSets(events, self.positions, self.kept, self.users_per_batch)
 
     def continued(self) -> Recipe:
         """The recipe of a warm start: a day's events are a small part of what the vectors already know."""

@@ -1,7 +1,8 @@
 """Settings of a training: the one dial, the seed, and where it runs. Typed once, for the CLI and for SageMaker.
 
 `effort` changes the budget and nothing else; what a model needs beyond that is derived from the data (`recipe.py`).
-SageMaker hands hyperparameters over as strings, so `from_env` reads strings. It reads no files.
+SageMaker hands hyperparameters over as strings, so they are read from strings and written as such: the stack and the
+CLI fill a job's with `to_hyperparameters`, the job reads them with `from_env`. It reads no files.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ HYPERPARAMETERS: Final = "SM_HPS"
 """All hyperparameters as one JSON object, as the SageMaker training toolkit sets it."""
 HYPERPARAMETER_PREFIX: Final = "SM_HP_"
 """One hyperparameter each, upper case; wins over the object."""
+TOOLKIT_PREFIX: Final = "sagemaker_"
+"""Hyperparameters of the toolkit itself (which script, from where, how many processes)."""
+DEVICES: Final = ("auto", "cpu", "cuda")
 
 
 class Effort(StrEnum):
@@ -36,7 +40,7 @@ class Effort(StrEnum):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a person chooses. Raises SettingsInvalid from `from_env` only; types are checked there."""
+    """What a person chooses. Raises SettingsInvalid for a value that makes no sense."""
 
     effort: Effort = Effort.STANDARD
     seed: int = 0
@@ -51,26 +55,51 @@ class TrainingSettings:
     head_items: int = HEAD_ITEMS
     """A larger catalogue carries the vectors of so many of its items apart, for processes that search an engine."""
 
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise SettingsInvalid(f"device is {self.device!r}.", fix=f"Use one of {', '.join(DEVICES)}.")
+        for name, least in (("seed", 0), ("threads", 0), ("checkpoint_seconds", 0), ("head_items", 1)):
+            if not getattr(self, name) >= least:  # a NaN is not
+                raise SettingsInvalid(f"{name} is {getattr(self, name)}.", fix=f"Give {least} or more.")
+
     @classmethod
-    def from_env(cls, environment: Mapping[str, str] = os.environ) -> TrainingSettings:
-        """Read SageMaker's hyperparameters; those that are not settings of a training are left alone."""
+    def from_hyperparameters(cls, given: Mapping[str, object]) -> TrainingSettings:
+        """Read what `to_hyperparameters` writes, as strings or as the JSON values that the toolkit makes of them.
+
+        The toolkit's own are left alone. Raises SettingsInvalid for a value of another kind, and for a name that is
+        none, with those that are.
+        """
+        ours = {name: value for name, value in given.items() if not name.startswith(TOOLKIT_PREFIX)}
+        if unknown := sorted(ours.keys() - cls.__dataclass_fields__.keys()):
+            known = ", ".join(cls.__dataclass_fields__)
+            raise SettingsInvalid(f"hyperparameters: there is no {', '.join(unknown)}.", fix=f"There are {known}.")
         try:
-            given = msgspec.json.decode(environment.get(HYPERPARAMETERS, "{}"), type=dict[str, object])
-            given |= {
-                name.removeprefix(HYPERPARAMETER_PREFIX).lower(): value
-                for name, value in environment.items()
-                if name.startswith(HYPERPARAMETER_PREFIX)
-            }
-            known = {name: value for name, value in given.items() if name in cls.__dataclass_fields__}
-            return msgspec.convert(known, cls, strict=False)
-        except msgspec.MsgspecError as error:
+            return msgspec.convert(ours, cls, strict=False)
+        except msgspec.ValidationError as error:
             raise SettingsInvalid(
                 f"hyperparameters: {error}.", fix="See docs/training.md for every setting and its values."
             ) from error
 
+    def to_hyperparameters(self) -> dict[str, str]:
+        """Every setting as CreateTrainingJob wants it."""
+        return {
+            name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> TrainingSettings:
+        """Read the hyperparameters that SageMaker's toolkit sets. Raises SettingsInvalid."""
+        try:
+            given = msgspec.json.decode(environment.get(HYPERPARAMETERS, "{}"), type=dict[str, object])
+        except msgspec.MsgspecError as error:
+            raise SettingsInvalid(f"{HYPERPARAMETERS}: {error}.", fix="Give a JSON object.") from error
+        given |= {
+            name.removeprefix(HYPERPARAMETER_PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(HYPERPARAMETER_PREFIX)
+        }
+        return cls.from_hyperparameters(given)
+
     def to_env(self) -> dict[str, str]:
         """The environment that `from_env` reads back equal."""
-        return {
-            HYPERPARAMETER_PREFIX + name.upper(): str(value).lower() if isinstance(value, bool) else str(value)
-            for name, value in asdict(self).items()
-        }
+        return {HYPERPARAMETER_PREFIX + name.upper(): value for name, value in self.to_hyperparameters().items()}

@@ -1,8 +1,10 @@
 """One training step: examples → vectors → loss → moved rows.
 
 Everything between a batch of item rows and the new values of the tables: which rows the step needs, which of them
-compete, their vectors and lengths, the loss, and the updates. It knows no epochs, files or validation; `loop.py`
-calls it.
+compete, their vectors and lengths, the loss, and the updates. Where several ranks train, each gives a part of the
+users: rows, negatives and dropped ids are then the same on all, and the gradients are added up, so that the step is
+the one that a single process would have taken with all of the users. It knows no epochs, files or validation;
+`loop.py` calls it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from training_job.batches import Examples, ragged
 from training_job.dense_adam import DenseAdam
 from training_job.lazy_adam import LazyTable
 from training_job.loss import Targets, log_inclusion, shared_softmax
+from training_job.ranks import ALONE, Ints, Ranks
 from training_job.recipe import Recipe
 from training_job.towers import Histories, TorchBag, Towers, bag_sums, item_vectors, unit, user_vectors
 
@@ -33,46 +36,74 @@ NEIGHBOUR_BLOCK = 16_384
 """Items turned towards their neighbours at once: 84 MB of vectors at 20 neighbours and 64 dimensions."""
 LOST_NORM = 1e-3
 """Of an item of which nothing is known, relative: its score is zero to three digits."""
+_NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """What the towers are trained on. n items, m users."""
+class Counts:
+    """Of all events that are trained on, whichever rank holds them. n items."""
 
-    events: Interactions
-    item_features: Bag
-    user_features: Bag
+    item_events: Ints
+    """[n]"""
+    users: int
+    """With at least one event."""
+
+    @staticmethod
+    def of(events: Interactions) -> Counts:
+        return Counts(events.item_counts(), int(np.count_nonzero(events.lengths)))
 
     @property
     def relative_popularity(self) -> NDArray[np.float64]:
         """Events of an item over the mean [n]; one is added to both, so that a cold item has a place, too."""
-        counts = self.events.item_counts()
-        relative: NDArray[np.float64] = (counts + 1.0) / (counts.mean() + 1.0)
+        relative: NDArray[np.float64] = (self.item_events + 1.0) / (self.item_events.mean() + 1.0)
         return relative
 
+    def norms(self, power: float) -> NDArray[np.float32]:
+        """Length of each item vector [n]: popularity ^ power, clipped."""
+        return np.clip(self.relative_popularity**power, SHORTEST_NORM, LONGEST_NORM).astype(np.float32)
 
-def item_norms(data: TrainingData, power: float) -> NDArray[np.float32]:
-    """Length of each item vector [n]: popularity ^ power, clipped."""
-    return np.clip(data.relative_popularity**power, SHORTEST_NORM, LONGEST_NORM).astype(np.float32)
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the towers are trained on. n items, m users: those of this rank, or all."""
+
+    events: Interactions
+    item_features: Bag
+    user_features: Bag
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What a step touches, of the users of all ranks; values may repeat."""
+
+    targets: Ints
+    """Item rows, like `history`. Both are empty where the whole catalogue competes."""
+    history: Ints
+    user_slots: Ints
+    weight: float
+    """Of all targets together."""
 
 
 class Stepper:
-    """Towers in training on some data."""
+    """Towers in training on some data, on this rank."""
 
-    def __init__(self, towers: Towers, data: TrainingData, recipe: Recipe, device: torch.device) -> None:
-        self.towers, self.data, self.recipe, self.device = towers, data, recipe, device
-        norms = item_norms(data, recipe.norm_power)
+    def __init__(
+        self, towers: Towers, data: TrainingData, recipe: Recipe, device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
+        self.towers, self.data, self.recipe, self.device, self.ranks = towers, data, recipe, device, ranks
+        norms = data.counts.norms(recipe.norm_power)
         self.norms = self._tensor(norms)
         self.cold_norm = float(norms.min())
         """Length of the vector of an item without events: popularity only rises from there."""
         self.neighbours: ContentArrays | None = None
         """Set once the towers are trained; cold items then lean on them."""
-        self.log_popularity = self._tensor(np.log(data.relative_popularity).astype(np.float32))
+        self.log_popularity = self._tensor(np.log(data.counts.relative_popularity).astype(np.float32))
         self.has_content = np.diff(data.item_features.offsets) > 0
-        self.has_events = data.events.item_counts() > 0
+        self.has_events = data.counts.item_events > 0
         self.competing = np.flatnonzero(self.has_events)
         self.log_q = self._log_q()
-        self._place = np.zeros(data.events.n_items, np.int64)
+        self._place = np.zeros(len(self.has_events), np.int64)
         self._place[self.competing] = np.arange(len(self.competing))
         trained = towers.dense if recipe.ordered else {k: v for k, v in towers.dense.items() if k != "positions"}
         self.dense_optimiser = DenseAdam(trained.values())
@@ -82,28 +113,40 @@ class Stepper:
 
     def _log_q(self) -> NDArray[np.float32]:
         """Correction of each item [n]: zero where nothing is sampled."""
-        events, recipe = self.data.events, self.recipe
+        counts, recipe = self.data.counts, self.recipe
         if not recipe.negatives:
-            return np.zeros(events.n_items, np.float32)
+            return np.zeros(len(counts.item_events), np.float32)
         # A set shows all events of its users; a moment shows those within its horizon.
-        per_batch = recipe.users_per_batch / max(int(np.count_nonzero(events.lengths)), 1)
+        users = max(counts.users, 1)
+        per_batch = recipe.users_per_batch / users
         if recipe.ordered:
-            per_batch *= recipe.horizon.window / max(float(events.lengths[events.lengths > 0].mean()), 1.0)
-        return log_inclusion(events.item_counts(), per_batch, recipe.negatives / max(len(self.competing), 1))
+            per_batch *= recipe.horizon.window / max(float(counts.item_events.sum() / users), 1.0)
+        return log_inclusion(counts.item_events, per_batch, recipe.negatives / max(len(self.competing), 1))
 
     def __call__(self, examples: Examples, rate: float, random: np.random.Generator) -> Tensor:
-        """Move the towers by one batch, at `rate` times the recipe's learning rates; returns the mean loss."""
-        rows, n_candidates = self._rows(examples, random)
+        """Move the towers by one batch, at `rate` times the recipe's learning rates; returns the mean loss.
+
+        `examples` are this rank's part of the batch, which may be empty; `random` is in the same state on all ranks.
+        """
+        features = self.data.user_features.take(examples.users)
+        joint = self._joint(examples, features)
+        rows, n_candidates = self._rows(joint, random)
         leaves: list[tuple[LazyTable, Tensor, Tensor]] = []
         vectors = self._item_vectors(rows, random, leaves)
-        features = self._content(self.towers.user_slots, self.data.user_features, examples.users, leaves)
+        known = self._content(self.towers.user_slots, features, joint.user_slots, leaves)
         pool = self.pool_weights(self._tensor(rows))
-        queries = user_vectors(self.towers.dense, self._histories(examples), (vectors, pool), features)
-        targets = self._targets(examples, n_candidates)
+        queries = user_vectors(self.towers.dense, self._histories(examples), (vectors, pool), known)
+        targets = self._targets(examples, n_candidates, joint.weight)
         log_q = self._tensor(self.log_q[rows[:n_candidates]])
         loss = shared_softmax(queries, vectors[:n_candidates], log_q, targets, self.recipe.temperature)
-        self._move(loss, leaves, rate)
-        return loss.detach()
+        return self._move(loss, leaves, rate)
+
+    def _joint(self, examples: Examples, features: Bag) -> Joint:
+        """What all ranks' parts of the batch touch together."""
+        sampled = (examples.targets, examples.history) if self.recipe.negatives else (_NO_ROWS, _NO_ROWS)
+        arrays = (*sampled, np.unique(features.slots))
+        (targets, history, user_slots), (weight,) = self.ranks.gather(arrays, examples.target_weights.sum())
+        return Joint(targets, history, user_slots if self.ranks.alone else np.unique(user_slots), weight)
 
     def pool_weights(self, rows: Tensor | None = None) -> Tensor:
         """Weight of items in a history [c], of all items [n] by default: popularity damped, and length undone."""
@@ -112,7 +155,7 @@ class Stepper:
             log_popularity, norms = log_popularity[rows], norms[rows]
         return torch.exp(-self.towers.dense["pool_power"] * log_popularity) / norms
 
-    def _rows(self, examples: Examples, random: np.random.Generator) -> tuple[NDArray[np.int64], int]:
+    def _rows(self, joint: Joint, random: np.random.Generator) -> tuple[Ints, int]:
         """Distinct item rows that the step needs, and how many of them, from the first, compete.
 
         Items without events do not compete: all that could be learned of them is that nobody took them yet, and
@@ -121,10 +164,10 @@ class Stepper:
         if not self.recipe.negatives:
             return self.competing, len(self.competing)
         drawn = self.competing[random.integers(0, len(self.competing), self.recipe.negatives)]
-        candidates = np.unique(np.concatenate([examples.targets, drawn]))
+        candidates = np.unique(np.concatenate([joint.targets, drawn]))
         rows = candidates
         if self.recipe.ordered:  # a set's history is part of its targets, a moment's is not
-            rows = np.concatenate([candidates, np.setdiff1d(examples.history, candidates)])
+            rows = np.concatenate([candidates, np.setdiff1d(joint.history, candidates)])
         self._place[rows] = np.arange(len(rows))
         return rows, len(candidates)
 
@@ -138,24 +181,26 @@ class Stepper:
         index = self._tensor(rows)
         ids = self.towers.items.leaf(index)
         leaves.append((self.towers.items, index, ids))
-        content = self._content(self.towers.item_slots, self.data.item_features, rows, leaves)
+        features = self.data.item_features.take(rows)
+        content = self._content(self.towers.item_slots, features, np.unique(features.slots), leaves)
         if content is None:
             return item_vectors(ids, None, self.norms[index])
         kept = (random.random(len(rows)) >= self.recipe.id_dropout) | ~self.has_content[rows]
         return item_vectors(ids * self._tensor(kept.astype(np.float32)).unsqueeze(1), content, self.norms[index])
 
     def _content(
-        self, table: LazyTable, bags: Bag, rows: NDArray[np.int64], leaves: list[tuple[LazyTable, Tensor, Tensor]]
+        self, table: LazyTable, bag: Bag, slots: NDArray[np.integer], leaves: list[tuple[LazyTable, Tensor, Tensor]]
     ) -> Tensor | None:
-        """Summed slots [entities, d] of some entities, None where the side has no features at all."""
+        """Summed slots [entities, d] of a bag, None where the side has no features at all.
+
+        `slots`: the distinct ones that move, ascending; those of the bag, and of the other ranks' bags.
+        """
         if len(table) == 0:
             return None
-        bag = bags.take(rows)
-        slots, local = np.unique(bag.slots, return_inverse=True)
         index = self._tensor(slots.astype(np.int64))
         leaf = table.leaf(index)
         leaves.append((table, index, leaf))
-        return bag_sums(leaf, TorchBag.of(bag, local, self.device))
+        return bag_sums(leaf, TorchBag.of(bag, np.searchsorted(slots, bag.slots), self.device))
 
     def _histories(self, examples: Examples) -> Histories:
         lengths = examples.history_lengths
@@ -186,9 +231,12 @@ class Stepper:
             features = bag_sums(self.towers.user_slots.values, TorchBag.of(bag, bag.slots, self.device))
         return user_vectors(self.towers.dense, histories, (vectors, self.pool_weights()), features)
 
-    def _targets(self, examples: Examples, n_candidates: int) -> Targets:
-        """Targets with weights that sum to 1. What a moment's history holds is known; a set's is its target, too."""
-        known = np.empty(0, np.int64)
+    def _targets(self, examples: Examples, n_candidates: int, weight: float) -> Targets:
+        """Targets with weights that sum to 1 over all ranks; `weight` was their sum.
+
+        What a moment's history holds is known; a set's is its target, too.
+        """
+        known = _NO_ROWS
         owners = known
         if self.recipe.ordered:
             known = self._places(examples.history)
@@ -197,19 +245,24 @@ class Stepper:
         return Targets(
             self._tensor(examples.target_owners),
             self._tensor(self._places(examples.targets)),
-            self._tensor(examples.target_weights / examples.target_weights.sum()),
+            self._tensor(examples.target_weights / weight),
             self._tensor(owners[competing]),
             self._tensor(known[competing]),
         )
 
-    def _move(self, loss: Tensor, leaves: list[tuple[LazyTable, Tensor, Tensor]], rate: float) -> None:
+    def _move(self, loss: Tensor, leaves: list[tuple[LazyTable, Tensor, Tensor]], rate: float) -> Tensor:
+        """Move what the loss depends on; returns the loss, of all ranks."""
         self.dense_optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        total = loss.detach()
+        trained = [*self.dense_optimiser.tensors, *(leaf for _, _, leaf in leaves)]
+        self.ranks.add_up([total, *(tensor.grad for tensor in trained if tensor.grad is not None)])
         self.dense_optimiser.step(self.recipe.dense_rate * rate)
         with torch.no_grad():
             for table, index, leaf in leaves:
                 if leaf.grad is not None:
                     table.step(index, leaf.grad, self.recipe.table_rate * rate)
+        return total
 
     @torch.no_grad()
     def catalogue(self) -> Tensor:
@@ -234,7 +287,7 @@ class Stepper:
         An item's own direction counts as its events and one, the mean direction of the neighbours as the events that
         it lacks to be hot. A block of items at a time: the neighbours' vectors of a million are 5 GB.
         """
-        counts = self.data.events.item_counts()
+        counts = self.data.counts.item_events
         cold = np.flatnonzero((counts < HOT_EVENTS) & (content.similarities > 0).any(axis=1))
         turned = vectors.clone()
         for block in np.split(cold, range(NEIGHBOUR_BLOCK, len(cold), NEIGHBOUR_BLOCK)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from contracts.errors import NotEnoughData
+from contracts.ids import IdTable
 from contracts.interactions import Interactions
 from contracts.schema import DatasetSchema
 from evaluation.metrics.hits import find_hits
@@ -52,6 +54,20 @@ class Validation:
     @property
     def train(self) -> Interactions:
         return self.tuning.train
+
+    def digest(self, item_ids: pl.Series) -> str:
+        """sha256 of what was trained on, of both halves, and of the ids of the items: equal cut, equal digest.
+
+        `item_ids` [n_items] in the order of their rows.
+        """
+        seen = sha256()
+        for events in (self.train, self.tuning.test, self.judging.test):
+            for array in (events.offsets, events.items, events.times, events.weights):
+                seen.update(np.ascontiguousarray(array).data)
+        ids = IdTable.from_strings(item_ids.to_list())
+        seen.update(ids.offsets.data)
+        seen.update(ids.blob.data)
+        return seen.hexdigest()
 
 
 def hold_out(interactions: Interactions, schema: DatasetSchema, user_ids: pl.Series, seed: int) -> Validation:

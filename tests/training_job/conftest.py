@@ -2,73 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
-import numpy as np
-import polars as pl
 import pytest
 
-from contracts.interactions import Interactions
-from contracts.schema import DatasetSchema, FeatureKind, TimeMeaning
+from data_sources.generator import WorldSettings, generate
 from data_sources.indexed import IndexedDataset
+from stores.s3_bucket import s3_client
+from tests.training_job.clustered import clustered_world
+from tests.training_job.night_place import NightPlace
 
-CLUSTERS = 4
 Maker = Callable[..., IndexedDataset]
 
 
 @pytest.fixture(scope="session")
 def clustered() -> Maker:
     """Makes worlds in which a user takes items of one cluster only, so the right answers are the cluster's others."""
-    return _clustered
+    return clustered_world
 
 
-def _clustered(
-    n_users: int = 120,
-    n_items: int = 60,
-    per_user: int = 10,
-    *,
-    time: TimeMeaning = TimeMeaning.TIMESTAMP,
-    features: bool = True,
-    n_cold: int = 4,
-    seed: int = 0,
-) -> IndexedDataset:
-    """Item i and user u belong to clusters i % CLUSTERS and u % CLUSTERS; the last `n_cold` items have no events."""
-    random = np.random.default_rng(seed)
-    users = np.repeat(np.arange(n_users), per_user)
-    ranks = np.minimum(random.geometric(0.15, len(users)) - 1, (n_items - n_cold) // CLUSTERS - 1)
-    items = ranks * CLUSTERS + users % CLUSTERS
-    times = 1_700_000_000 + random.integers(0, 90 * 86_400, len(users))
-    times = times if time is TimeMeaning.TIMESTAMP else np.arange(len(users)) % per_user
-    if time is TimeMeaning.NONE:
-        times = np.zeros(len(users), np.int64)
-    events = Interactions.from_events(users, items, times, np.ones(len(users)), n_users, n_items)
-    kinds = (
-        {"users": {"gender": FeatureKind.CATEGORICAL}, "items": {
-            "kind": FeatureKind.CATEGORICAL, "tags": FeatureKind.MULTI_CATEGORICAL, "title": FeatureKind.TEXT,
-            "price": FeatureKind.NUMERIC, "born": FeatureKind.TIMESTAMP}}
-        if features
-        else {}
-    )  # fmt: skip
-    roles = {"segment": ("gender",), "category": "kind", "title": "title", "published": "born"} if features else {}
-    cluster = np.arange(n_items) % CLUSTERS
-    return IndexedDataset(
-        DatasetSchema(time=time, **kinds, **roles),
-        pl.Series([f"u{number:06d}" for number in range(n_users)]),
-        pl.Series([f"i{number:06d}" for number in range(n_items)]),
-        events,
-        None,
-        pl.DataFrame(
-            {"gender": [f"g{number % CLUSTERS}" for number in range(n_users)]} if features else {"x": [None] * n_users}
-        ),
-        pl.DataFrame(
-            {
-                "kind": [f"k{number}" for number in cluster],
-                "tags": [[f"t{number}", "all"] for number in cluster],
-                "title": [f"word{number} thing" for number in cluster],
-                "price": [None if number % 7 == 0 else number % CLUSTERS * 10.0 for number in range(n_items)],
-                "born": 1_690_000_000 + np.arange(n_items) * 86_400,
-            }
-        )
-        if features
-        else pl.DataFrame({"x": [None] * n_items}),
-    )
+@pytest.fixture(scope="session")
+def s3(moto_endpoint: str) -> Iterator[Any]:
+    """A client of S3 as the stores make it."""
+    client = s3_client(endpoint_url=moto_endpoint)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path, s3: Any, moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> NightPlace:
+    """A night in buckets of its own; what a step makes for itself finds them by the environment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_endpoint)
+    return NightPlace.make(tmp_path, f"night-{uuid4().hex[:12]}", s3)
+
+
+@pytest.fixture(scope="session")
+def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset in files; not to be written to."""
+    out = tmp_path_factory.mktemp("world") / "data"
+    generate(out, WorldSettings(users=150, items=80))
+    return out

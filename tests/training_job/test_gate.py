@@ -21,10 +21,8 @@ from retrieval.golden import golden_factor, golden_vector
 from stores.vector_index import ExactIndex
 from tests.toy_world import NOW, toy_model
 from training_job.common_items import common_items, renumber
-from training_job.fit import Fitted
 from training_job.gate import QUALITY_CHECKS, judge_candidate
 from training_job.gate_arrays import ARRAY_CHECKS, SOUNDNESS_CHECKS, spread_of
-from training_job.validation import Validation
 
 N_ITEMS, N_CATEGORIES, DIM = 250, 5, 16
 N_USERS = 300
@@ -62,9 +60,9 @@ def gate(
     events, late = world(n_users)
     train = events.select(~late)
     judging = Split(train, new_items(events.select(late), train), "validation", NOW)
-    fitted = Fitted(model, {}, Validation(judging, judging))
     return judge_candidate(
-        fitted,
+        model,
+        judging,
         serving,
         indexed_world(model, events),
         release="r2",

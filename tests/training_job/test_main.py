@@ -11,14 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from contracts.errors import SettingsInvalid
 from contracts.fitted import from_bundle
 from data_sources.dataset import write_dataset
 from retrieval.golden import replay_golden
 from stores.release_files import read_bundle
 from stores.releases import LocalReleases
 from training_job.__main__ import main
-from training_job.settings import Effort, TrainingSettings
 
 
 @pytest.fixture
@@ -37,9 +35,10 @@ def dataset(clustered, tmp_path):
     return tmp_path / "data"
 
 
-def _run(environment):
+def _run(environment, *arguments):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SM_")} | environment
-    return subprocess.run([sys.executable, "-m", "training_job"], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-m", "training_job", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_a_training_job_leaves_a_bundle_that_seals(dataset, tmp_path):
@@ -51,7 +50,8 @@ def test_a_training_job_leaves_a_bundle_that_seals(dataset, tmp_path):
             "SM_CHECKPOINT_DIR": str(tmp_path / "checkpoints"),
             "SM_HPS": '{"effort": "quick", "seed": 4, "sagemaker_program": "train.py"}',
             "SM_HP_THREADS": "1",
-        }
+        },
+        *("--effort", "quick", "--unheard-of", "x"),  # as the toolkit passes what is in the environment, too
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -74,16 +74,22 @@ def test_a_training_job_leaves_a_bundle_that_seals(dataset, tmp_path):
     ],
 )
 def test_what_is_wrong_is_named_on_stderr(environment, code, capsys):
-    assert main(environment) == 1
+    assert main([], environment) == 1
     assert capsys.readouterr().err.startswith(f"{code}: ")
 
 
-def test_settings_survive_the_environment():
-    settings = TrainingSettings(Effort.BEST, 7, True, "cpu", 3, 1.5)
-    assert TrainingSettings.from_env(settings.to_env()) == settings
+def test_a_failure_lies_where_the_toolkit_leaves_it_alone(tmp_path):
+    assert main([], {"SM_HP_EFFORT": "heroic", "SM_OUTPUT_DIR": str(tmp_path / "output")}) == 1
+    assert (tmp_path / "output" / "failure").read_text().startswith("settings-invalid: ")
 
 
-@pytest.mark.parametrize("value", ["[1]", '{"seed": "many"}', "{"])
-def test_hyperparameters_that_are_none_are_refused(value):
-    with pytest.raises(SettingsInvalid):
-        TrainingSettings.from_env({"SM_HPS": value})
+def test_a_failure_that_cannot_be_written_is_told_all_the_same(tmp_path, capsys):
+    (tmp_path / "output").write_text("a file")
+    assert main([], {"SM_HP_EFFORT": "heroic", "SM_OUTPUT_DIR": str(tmp_path / "output")}) == 1
+    assert capsys.readouterr().err.startswith("settings-invalid: ")
+
+
+@pytest.mark.parametrize("arguments", [["chekc"], ["check"], ["gate", "--night", "n000001-20261126", "--token", "x"]])
+def test_arguments_that_make_no_sense_are_refused(arguments):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments, {})
