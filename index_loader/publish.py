@@ -1,7 +1,8 @@
 """Publish a release, or go back to an earlier publication: one conditional write each (decision 2).
 
-A release is opened whole, its golden cases are replayed and its probe queries asked before the pointer can move;
-a crash at any point leaves what served before. The CLI and the nightly run call it.
+A release is opened whole, its golden cases are replayed and its probe queries asked before the pointer can move; what
+came of that can be kept, for a process that moves it later. A crash at any point leaves what served before. The CLI and
+the nightly run call it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 from contracts.errors import GateBlocked, NothingPublished, VerificationFailed
 from contracts.fitted import FittedModel
+from contracts.night import Verification
 from contracts.release import GateReport, Manifest, Publication
 from index_loader.finalise import is_final
 from index_loader.load import Progress
@@ -58,38 +60,76 @@ def publish(
     loaded: Loaded | None = None,
     settings: VerifySettings | None = None,
 ) -> Current:
-    """Verify a release and make it serve.
+    """Verify a release and make it serve: `verified` and `publish_verified` in one.
+
+    Raises what they raise; what served before goes on serving.
+    """
+    check_gate(gate, release)
+    verification = verified(store, release, loaded, settings)
+    return publish_verified(store, verification, gate, if_match, served_model=served_model)
+
+
+def verified(
+    store: Releases, release: str, loaded: Loaded | None = None, settings: VerifySettings | None = None
+) -> Verification:
+    """A release opened whole, its golden cases replayed, its probe queries asked.
+
+    `loaded`: the index of a search engine that holds it, None where the release itself is searched. Raises
+    ReleaseCorrupt, ReleaseUnreadable, ParityBroken, VerificationFailed or IndexUnavailable.
+    """
+    manifest = store.manifest(release)
+    opened = open_model(store.open(release))
+    report = (
+        loaded.verify(manifest, opened.fitted, settings) if loaded else verify(opened.index, opened.fitted, settings)
+    )
+    return Verification(release=release, digest=manifest.digest, index=loaded.name if loaded else None, report=report)
+
+
+def publish_verified(
+    store: Releases,
+    verification: Verification,
+    gate: GateReport | None,
+    if_match: str | None,
+    *,
+    served_model: str = "two_tower",
+    night: str | None = None,
+) -> Current:
+    """Make what was verified serve.
 
     `gate`: its verdict, None where an operator publishes by hand (then `served_model` says which model answers).
-    `loaded`: the index of a search engine that holds the release, None where the release itself is searched.
-    `if_match`: etag of what served when the decision was made, None if nothing did. Raises GateBlocked, ReleaseCorrupt,
-    ReleaseUnreadable, ParityBroken, VerificationFailed or PointerConflict; what served before goes on serving.
+    `if_match`: etag of what served when the decision was made, None if nothing did. `night`: which one decided. Raises
+    GateBlocked, VerificationFailed where the release is another one by now, or PointerConflict.
     """
-    if gate is not None and gate.blocked:
-        raise GateBlocked(_reasons(gate), fix="What served before goes on serving; see the checks of the gate.")
-    if gate is not None and gate.release != release:
-        raise GateBlocked(f"the verdict is on {gate.release}, not on {release}.", fix="Judge this release.")
-    opened = open_model(store.open(release))
-    verification = (
-        loaded.verify(store.manifest(release), opened.fitted, settings)
-        if loaded
-        else verify(opened.index, opened.fitted, settings)
-    )
+    check_gate(gate, verification.release)
+    if (digest := store.manifest(verification.release).digest) != verification.digest:
+        raise VerificationFailed(
+            f"{verification.release} has the digest {digest[:12]}…, verified was {verification.digest[:12]}….",
+            fix="Verify it again.",
+        )
     before = store.current()
     sequence = store.next_sequence()
     publication = Publication(
         id=f"p{sequence:06d}-{uuid4().hex[:8]}",
         sequence=sequence,
-        release=release,
+        release=verification.release,
         served_model=gate.served_model if gate else served_model,
         gate=gate,
-        index=loaded.name if loaded else None,
-        ef_search=verification["ef_search"] if loaded else None,
-        verification=verification,
+        index=verification.index,
+        ef_search=verification.report["ef_search"] if verification.index else None,
+        verification=verification.report,
         previous=before.publication.id if before else None,
+        night=night,
         created_at=now_text(),
     )
     return store.publish(publication, if_match)
+
+
+def check_gate(gate: GateReport | None, release: str) -> None:
+    """Raise GateBlocked where a verdict does not let a release pass, or is on another one."""
+    if gate is not None and gate.blocked:
+        raise GateBlocked(gate.reasons, fix="What served before goes on serving; see the checks of the gate.")
+    if gate is not None and gate.release != release:
+        raise GateBlocked(f"the verdict is on {gate.release}, not on {release}.", fix="Judge this release.")
 
 
 def rollback(store: Releases, publication: str | None = None, client: OpenSearch | None = None) -> Current:
@@ -109,8 +149,3 @@ def rollback(store: Releases, publication: str | None = None, client: OpenSearch
 
         OpenSearchIndex.open(client, earlier.index, store.manifest(earlier.release))
     return store.publish(earlier, current.etag)
-
-
-def _reasons(gate: GateReport) -> str:
-    blocked = [f"{check.name}: {check.detail}" for check in gate.checks if check.verdict == "block"]
-    return f"{gate.release} is blocked. " + " ".join(blocked)

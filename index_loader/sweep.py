@@ -52,6 +52,11 @@ def sweep(
     return Swept(doomed, kept)
 
 
+def is_published(store: Releases, name: str) -> bool:
+    """Whether a publication, of whatever age, names an index: who removes one at once must not remove that."""
+    return any(publication.index == name for publication in store.publications())
+
+
 def _why_kept(store: Releases, index: OwnIndex, keep: int, young_seconds: float) -> str:
     """Why an index stays, as the store is now; empty where it does not."""
     for publication in store.kept(keep):
