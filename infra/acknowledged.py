@@ -12,7 +12,10 @@ from typing import NamedTuple
 from aws_cdk import Acknowledgment, CfnElement, Stack, Validations
 from constructs import IConstruct
 
+from contracts.night import NIGHTS, Step
 from infra.events import EVENTS, EXPOSURES
+from infra.night.permissions import JOB_KINDS, VERDICTS
+from infra.night.rights import FUNCTIONS, JOBS, WHY
 from infra.stacks import ServiceStack, StateStack
 from infra.storage import ERRORS_PREFIX
 
@@ -33,7 +36,8 @@ def acknowledge_all(state: StateStack, service: ServiceStack) -> None:
 
 def acknowledged(state: StateStack, service: ServiceStack) -> list[Acknowledged]:
     """All findings of this deployment that stay."""
-    return [*_storage(state), *_search(state, service), *_events(state, service), *_serving(state, service)]
+    of_serving = [*_storage(state), *_search(state, service), *_events(state, service), *_serving(state, service)]
+    return [*of_serving, *_night_rights(state, service), *_night_jobs(service), *_night_machine(state, service)]
 
 
 def _storage(state: StateStack) -> Iterator[Acknowledged]:
@@ -42,6 +46,11 @@ def _storage(state: StateStack) -> Iterator[Acknowledged]:
         "AwsSolutions-SMG4",
         "The key hashes user ids in logs. Another key would make old and new lines of a user impossible to join; it "
         "opens nothing, and is replaced by hand where it has leaked.",
+    )
+    yield Acknowledged(
+        state.storage.data,
+        "CloudFormation-Validate::W9003",
+        "The L2 writes the size that a rule of the lifecycle is for as a number; CloudFormation makes it the string.",
     )
 
 
@@ -128,6 +137,74 @@ def _code_deploy(service: ServiceStack) -> Iterator[Acknowledged]:
         f"AwsSolutions-IAM5[Resource::<{service.get_logical_id(check)}.Arn>:*]",
         "CDK lets CodeDeploy call the check at any version; it calls one function.",
     )
+
+
+def _night_rights(state: StateStack, service: ServiceStack) -> Iterator[Acknowledged]:
+    """The keys that functions and jobs of a night share with every other night."""
+    data, releases = (_exported(state, each.bucket_arn) for each in (state.storage.data, state.storage.releases))
+    units = {f"night/functions/{name.capitalize()}Policy": FUNCTIONS[name] for name in service.night.functions}
+    units |= {f"night/{step.capitalize()}Policy": rights for step, rights in JOBS.items()}
+    for path, rights in units.items():
+        policy = _at(service, path)
+        of_data = {*rights.data_read, *rights.data_write, *rights.data_delete}
+        of_releases = {*rights.releases_read, *rights.releases_write, *rights.releases_delete}
+        for bucket, keys in ((data, of_data), (releases, of_releases)):
+            for key in sorted(keys & WHY.keys()):
+                yield Acknowledged(policy, f"AwsSolutions-IAM5[Resource::{bucket}/{key}]", WHY[key])
+        if rights.executions:
+            yield Acknowledged(
+                policy,
+                f"AwsSolutions-IAM5[Resource::{_HERE.format('states')}:execution:{service.night.machine_name}:*]",
+                "Every night is an execution of its own; whether the one before still runs is asked by its name.",
+            )
+        if rights.search and state.search is not None:
+            yield Acknowledged(
+                policy,
+                f"AwsSolutions-IAM5[Resource::{_HERE.format('es')}:domain/{state.search.name}/*]",
+                "Each release has an index of its own name; the domain holds nothing but these.",
+            )
+            if state.network is not None:
+                yield Acknowledged(policy, "AwsSolutions-IAM5[Resource::*]", "Interfaces that Lambda makes: as above.")
+
+
+def _night_jobs(service: ServiceStack) -> Iterator[Acknowledged]:
+    """What SageMaker does in the name of a job."""
+    for step in JOBS:
+        policy, kind = (
+            _at(service, f"night/{step.capitalize()}Policy"),
+            "Training" if step is Step.TRAIN else "Processing",
+        )
+        yield Acknowledged(
+            policy,
+            "AwsSolutions-IAM5[Resource::*]",
+            "Neither signing in to ECR nor writing metrics knows resources; metrics are held to SageMaker's namespace.",
+        )
+        yield Acknowledged(
+            policy,
+            f"AwsSolutions-IAM5[Resource::{_HERE.format('logs')}:log-group:/aws/sagemaker/{kind}Jobs:*]",
+            "SageMaker names the log streams of a job itself, in one group of the account.",
+        )
+
+
+def _night_machine(state: StateStack, service: ServiceStack) -> Iterator[Acknowledged]:
+    policy, bucket = _at(service, "night/MachinePolicy"), _exported(state, state.storage.data.bucket_arn)
+    yield Acknowledged(
+        policy,
+        "AwsSolutions-IAM5[Resource::*]",
+        "X-Ray knows no resources, nor does the delivery of a state machine's log.",
+    )
+    for name in VERDICTS:
+        yield Acknowledged(policy, f"AwsSolutions-IAM5[Resource::{bucket}/{NIGHTS}*/{name}]", WHY[f"{NIGHTS}*"])
+    for kind in JOB_KINDS:
+        yield Acknowledged(
+            policy,
+            f"AwsSolutions-IAM5[Resource::{_HERE.format('sagemaker')}:{kind}-job/{service.night.plan.prefix}-*]",
+            "Every try of a job has a name of its own, behind the prefix of the deployment.",
+        )
+
+
+_HERE = "arn:<AWS::Partition>:{}:<AWS::Region>:<AWS::AccountId>"
+"""Beginning of an ARN, as nag writes it; less its service."""
 
 
 def _at(stack: Stack, path: str) -> IConstruct:

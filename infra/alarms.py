@@ -1,6 +1,7 @@
 """The alarms that somebody should be woken by: when each goes off, and what to do then.
 
-Conditions only; `observability.py` makes alarms of them and says whom they reach.
+Conditions only; `observability.py` makes alarms of them and says whom they reach. Each has a section in
+docs/operations.md, under its name: a test holds both to each other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_opensearchservice as opensearch
 
 from infra.events import ParquetLog
-from infra.measures import FRESHNESS, MAXIMUM, MINIMUM, MINUTE, MINUTES, SUM, Measures
+from infra.measures import FRESHNESS, HOUR, MAXIMUM, MINIMUM, MINUTE, MINUTES, SUM, Measures
+from infra.night_measures import NightMeasures
 from infra.profiles import SearchSize
 
 SERVER_ERROR_PERCENT: Final = 1
@@ -25,6 +27,17 @@ FULL_PERCENT: Final = 75
 MIB_OF_A_GB: Final = 1_024
 LATE_BUFFERS: Final = 3
 """The oldest event in Firehose may wait for one buffer and a slow delivery, not for three."""
+RELEASE_HOURS: Final = 72
+"""Of its data. A night makes it a day and some hours old at most; one that found nothing new, two. After the third,
+nights end well and nothing arrives: somewhere a feed has stopped."""
+NO_NIGHT_HOURS: Final = 36
+"""A night a day, and half a day for one that began late, waited for a machine or was begun again."""
+LONG_NIGHT_HOURS: Final = 6
+"""Begun at three it ends when the day is under way; the next one is still far."""
+BLOCKED_NIGHTS: Final = 2
+"""Once is a bad draw or a bad day, which the gate is for; twice is something that lasts."""
+PAGES: Final = "docs/operations.md"
+_HOUR_SECONDS: Final = 3_600
 
 
 class AlarmWhen(NamedTuple):
@@ -38,16 +51,25 @@ class AlarmWhen(NamedTuple):
     out_of: int = 1
     below: bool = False
     """Whether less than the threshold is what alarms."""
+    silence_alarms: bool = False
+    """Whether no data is a breach; else nobody called, and nothing is wrong."""
+
+    @property
+    def description(self) -> str:
+        """What to do, and the page that says it at length."""
+        return f"{self.what_to_do} {PAGES}#{self.name.lower()}"
 
 
 def alarms(measures: Measures) -> list[AlarmWhen]:
     """All alarms of a deployment."""
     deployment = measures.deployment
-    made = [*_api(measures), *_functions(measures), _table(measures)]
+    made = [*_api(measures), *_functions(measures), _table(measures), _release(measures)]
     for log in measures.logs:
         made += _log(log, measures, deployment.stream_seconds)
     if measures.domain is not None and deployment.search is not None:
         made += _search(measures.domain, deployment.search)
+    if measures.night is not None:
+        made += _night(measures.night)
     return made
 
 
@@ -175,5 +197,65 @@ def _search(domain: opensearch.IDomain, size: SearchSize) -> list[AlarmWhen]:
             "next load fails. Delete indexes, or take a larger instance (-c search_instance).",
             5,
             5,
+        ),
+    ]
+
+
+def _release(measures: Measures) -> AlarmWhen:
+    return AlarmWhen(
+        "ReleaseOld",
+        measures.release_age(HOUR),
+        RELEASE_HOURS * _HOUR_SECONDS,
+        f"The data of what serves ended over {RELEASE_HOURS} hours ago. `tandem aws status` says how the last nights "
+        "ended: paused, failing, or with nothing new, which means that no events arrive. A deployment that was seeded "
+        "with old data is in this state until it has events of its own.",
+        3,
+        3,
+    )
+
+
+def _night(night: NightMeasures) -> list[AlarmWhen]:
+    return [
+        AlarmWhen(
+            "NightFailed",
+            night.failed(),
+            0,
+            "A night has failed, and what served goes on serving. The night's own mail has the reason and "
+            "what to do; `tandem aws status` has both again. Then begin at the step that failed: `tandem aws "
+            "run-nightly --from STEP`.",
+        ),
+        AlarmWhen(
+            "NoNight",
+            night.succeeded(),
+            1,
+            f"No night has succeeded for {NO_NIGHT_HOURS} hours: it is paused and forgotten, the schedule does not "
+            "start it, or it fails (NightFailed). A new deployment begins in this state, and its first night ends it.",
+            NO_NIGHT_HOURS,
+            NO_NIGHT_HOURS,
+            below=True,
+            silence_alarms=True,
+        ),
+        AlarmWhen(
+            "NightLong",
+            night.duration(),
+            LONG_NIGHT_HOURS * _HOUR_SECONDS * 1_000,
+            f"A night took more than {LONG_NIGHT_HOURS} hours. Which step grew is in the events of its execution. "
+            "Mostly training waited for a spare machine, or the history has outgrown the instance.",
+        ),
+        AlarmWhen(
+            "GateBlocked",
+            night.own("GateBlocked", MINIMUM),
+            0,
+            f"The gate has refused the candidates of {BLOCKED_NIGHTS} days in a row; what served goes on serving and "
+            "ages. The reasons are in gate.json of the night. Look at the data before the model.",
+            BLOCKED_NIGHTS,
+            BLOCKED_NIGHTS,
+        ),
+        AlarmWhen(
+            "NightThrottled",
+            night.throttles(),
+            0,
+            "Lambda turned calls of the nightly run away; the state machine tries again, and callers are turned away, "
+            "too. Raise the account's limit of concurrent executions, or lower `parallel_loads`.",
         ),
     ]

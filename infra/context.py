@@ -9,18 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import available_timezones
 
 from contracts.errors import DeploymentInvalid, SettingsInvalid
-from infra.profiles import DEFAULT_PROFILE, FUNCTION_HOME, PROFILES, Deployment
+from infra.profiles import DEFAULT_PROFILE, FUNCTION_HOME, PROFILES, Deployment, NightSize
 from lambda_user_tower.settings import LambdaSettings
+from training_job.settings import Effort
 
 PREFIX_PATTERN: Final = "[a-z][a-z0-9-]{1,26}[a-z0-9]"
 """Of a domain name of OpenSearch, which has at most 28 characters and is the strictest of the names made with it."""
 MAX_RETENTION_DAYS: Final = 3_650
 """Ten years; a larger figure is a typing error."""
+MAX_HISTORY_DAYS: Final = 36_500
+MAX_INSTANCES: Final = 20
+"""Machines of one training; what SageMaker gives an account at most unless it asks."""
 SYNTHESIS_SETS: Final = frozenset(
     {"home", "releases_bucket", "profiles_table", "events_stream", "opensearch_url", "opensearch_region"}
     | {"log_key", "log_key_secret", "service"}
@@ -33,6 +38,12 @@ _ORIGIN: Final = r"https://[\w.-]+(:\d+)?|http://localhost(:\d+)?"
 _ISSUER: Final = r"https://[\w.-]+(/[\w./-]*)?"
 _EMAIL: Final = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 _INSTANCE: Final = r"[a-z0-9]+\.[a-z0-9]+\.search"
+_CPU_INSTANCE: Final = r"ml\.[cmrt]\d[a-z0-9-]*\.[a-z0-9]+"
+_TRAINING_INSTANCE: Final = r"ml\.[cmrtgp]\d[a-z0-9-]*\.[a-z0-9]+"
+"""What PyTorch of the default images knows: CPUs and GPUs of NVIDIA."""
+_CRON: Final = r"cron\((?:[\dA-Z*?,/#-]+ ){5}[\dA-Z*?,/#-]+\)"
+_IMAGE: Final = r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/[\w./-]+(?::[\w.-]+|@sha256:[0-9a-f]{64})"
+_DATASET: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 
 def read_deployment(context: Mapping[str, Any]) -> Deployment:
@@ -46,6 +57,8 @@ def read_deployment(context: Mapping[str, Any]) -> Deployment:
     profile = values.pop("profile", DEFAULT_PROFILE)
     deployment = PROFILES[profile](values.pop("prefix", f"tandem-{profile}"))
     deployment = _with_instance(deployment, values.pop("search_instance", ""))
+    of_night = {each.name for each in fields(NightSize)} & values.keys()
+    values["night"] = replace(deployment.night, **{name: values.pop(name) for name in of_night})
     return _consistent(replace(deployment, **values))
 
 
@@ -63,11 +76,14 @@ def _consistent(deployment: Deployment) -> Deployment:
         raise DeploymentInvalid(
             f"-c {missing} is missing: a token is checked for its issuer and its audience.", fix="Give both or none."
         )
-    if not (deployment.bundle / "lambda_user_tower" / "handler.py").is_file():
-        raise DeploymentInvalid(
-            f"{deployment.bundle}: there is no bundle of the functions.",
-            fix="Run `make build`, or name it: -c bundle=.",
-        )
+    night = deployment.night
+    for name, path, sign, what in (
+        ("bundle", deployment.bundle, "lambda_user_tower/handler.py", "bundle of the functions"),
+        ("night_bundle", night.night_bundle, "index_loader/night/handler.py", "bundle of the functions of a night"),
+        ("jobs", night.jobs, "", "archive of the jobs of a night"),
+    ):
+        if not (path / sign if sign else path).is_file():
+            raise DeploymentInvalid(f"{path}: there is no {what}.", fix=f"Run `make build`, or name it: -c {name}=.")
     return deployment
 
 
@@ -104,6 +120,29 @@ def _whole_number(least: int, most: int) -> Callable[[str, Any], int]:
     return read
 
 
+def _yes_or_no(name: str, value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise _wrong(name, value, "true or false")
+    return str(value).lower() == "true"
+
+
+def _schedule(name: str, value: Any) -> str:
+    """EventBridge takes an expression at deploy only, and says little about one that it does not take."""
+    expected = "a cron expression of EventBridge, such as cron(0 3 * * ? *)"
+    text = _matching(_CRON, expected)(name, value)
+    _, _, day, _, weekday, _ = text[len("cron(") : -1].split(" ")
+    if (day == "?") == (weekday == "?"):
+        raise _wrong(name, value, f"{expected}: one of day and weekday is `?`")
+    return text
+
+
+def _time_zone(name: str, value: Any) -> str:
+    known = available_timezones()  # empty where this machine has no time zone database
+    if not isinstance(value, str) or not value or (known and value not in known):
+        raise _wrong(name, value, "a time zone such as Europe/Berlin")
+    return value
+
+
 def _profile(name: str, value: Any) -> str:
     if value not in PROFILES:
         raise _wrong(name, value, f"one of {', '.join(PROFILES)}")
@@ -112,7 +151,7 @@ def _profile(name: str, value: Any) -> str:
 
 def _path(name: str, value: Any) -> Path:
     if not isinstance(value, str) or not value:
-        raise _wrong(name, value, "the folder that `make build` made")
+        raise _wrong(name, value, "what `make build` made")
     return Path(value)
 
 
@@ -146,4 +185,23 @@ _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "search_instance": _matching(_INSTANCE, "an instance type such as r7g.large.search"),
     "bundle": _path,
     "settings": _settings,
+    "night_enabled": _yes_or_no,
+    "night_schedule": _schedule,
+    "time_zone": _time_zone,
+    "dataset": _matching(_DATASET, "the name of a dataset (`tandem aws seed --name`)"),
+    "history_days": _whole_number(0, MAX_HISTORY_DAYS),
+    "few_events_percent": _whole_number(0, 100),
+    "engine_above": _whole_number(1, 100_000_000),
+    "effort": _matching("|".join(Effort), f"one of {', '.join(Effort)}"),
+    "training_instance": _matching(_TRAINING_INSTANCE, "an instance type such as ml.m5.xlarge or ml.g5.xlarge"),
+    "training_instances": _whole_number(1, MAX_INSTANCES),
+    "training_image": _matching(_IMAGE, "the address of an image in ECR, with its tag"),
+    "processing_instance": _matching(_CPU_INSTANCE, "an instance type such as ml.m5.xlarge"),
+    "processing_image": _matching(_IMAGE, "the address of an image in ECR, with its tag"),
+    "spot": _yes_or_no,
+    "capacity_tries": _whole_number(1, 50),
+    "capacity_wait_seconds": _whole_number(1, 7_200),
+    "poll_seconds": _whole_number(1, 600),
+    "night_bundle": _path,
+    "jobs": _path,
 }

@@ -1,6 +1,7 @@
-"""What is measured of a deployment, as metrics of CloudWatch: AWS's own, and those that the functions write (`Tandem`).
+"""What is measured of serving, as metrics of CloudWatch: AWS's own, and those that the functions write (`Tandem`).
 
-One definition for alarms and dashboard. It knows no thresholds; `alarms.py` and `observability.py` call it.
+One definition for alarms and dashboard; nights are in `night_measures.py`. It knows no thresholds; `alarms.py`,
+`observability.py` and `questions.py` call it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from aws_cdk import aws_opensearchservice as opensearch
 
 from infra.api import STAGE, Api
 from infra.events import ParquetLog
+from infra.night_measures import NightMeasures
 from infra.profiles import Deployment
 from infra.serving import Serving, service_name
 from infra.storage import Storage
@@ -24,6 +26,9 @@ from lambda_user_tower.telemetry import NAMESPACE
 MINUTE: Final = Duration.minutes(1)
 MINUTES: Final = Duration.minutes(5)
 """Of what is rare: a sum over one minute would only flicker."""
+HOUR: Final = Duration.hours(1)
+"""Of what is paid for, and of what moves slowly."""
+_MB_OF_A_GB: Final = 1_024
 TABLE_OPERATIONS: Final = (
     dynamodb.Operation.BATCH_GET_ITEM,
     dynamodb.Operation.GET_ITEM,
@@ -45,6 +50,8 @@ class Measures(NamedTuple):
     api: Api
     logs: tuple[ParquetLog, ...]
     domain: opensearch.IDomain | None
+    night: NightMeasures | None = None
+    """None: no nightly run is deployed."""
 
     @property
     def functions(self) -> dict[str, lambda_.IFunction]:
@@ -91,9 +98,9 @@ class Measures(NamedTuple):
         """Slates without an item, which only a filter can bring about."""
         return self._own("recommend", "Empty", SUM)
 
-    def release_age(self) -> cloudwatch.Metric:
-        """Seconds since the data of the release ended."""
-        return self._own("recommend", "ReleaseAge", MAXIMUM)
+    def release_age(self, period: Duration = MINUTE) -> cloudwatch.Metric:
+        """Seconds since the data of the release ended, and with it those of its index: they move together."""
+        return self._own("recommend", "ReleaseAge", MAXIMUM, period)
 
     def events(self, outcome: EventStatus) -> cloudwatch.Metric:
         """Events that were answered so."""
@@ -109,13 +116,13 @@ class Measures(NamedTuple):
             period=MINUTE,
         )
 
-    def _own(self, function: str, name: str, statistic: str) -> cloudwatch.Metric:
+    def _own(self, function: str, name: str, statistic: str, period: Duration = MINUTE) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace=NAMESPACE,
             metric_name=name,
             dimensions_map={"service": service_name(self.deployment, function)},
             statistic=statistic,
-            period=MINUTE,
+            period=period,
         )
 
     def table_throttles(self) -> cloudwatch.IMetric:
@@ -124,9 +131,41 @@ class Measures(NamedTuple):
             operations=[*TABLE_OPERATIONS], period=MINUTES
         )
 
-    def stream(self, log: ParquetLog, name: str, statistic: str) -> cloudwatch.Metric:
+    def stream(self, log: ParquetLog, name: str, statistic: str, period: Duration = MINUTES) -> cloudwatch.Metric:
         """A metric of the stream of one log."""
-        return log.stream.metric(name, statistic=statistic, period=MINUTES)
+        return log.stream.metric(name, statistic=statistic, period=period)
+
+    def paid_gb_seconds(self) -> cloudwatch.MathExpression:
+        """Of the functions that answer callers: memory times the time that they ran."""
+        memory = {"recommend": self.deployment.recommend_memory_mb, "events": self.deployment.events_memory_mb}
+        ran = {name: function.metric_duration(statistic=SUM, period=HOUR) for name, function in self.functions.items()}
+        parts = (f"FILL({name}, 0) * {memory[name] / _MB_OF_A_GB / 1_000:.9f}" for name in ran)
+        return cloudwatch.MathExpression(
+            expression=" + ".join(parts), using_metrics={**ran}, label="GB-seconds", period=HOUR
+        )
+
+    def paid_units(self) -> list[cloudwatch.IMetric]:
+        """Read and write units of the table."""
+        table = self.storage.profiles
+        return [
+            table.metric_consumed_read_capacity_units(statistic=SUM, period=HOUR),
+            table.metric_consumed_write_capacity_units(statistic=SUM, period=HOUR),
+        ]
+
+    def paid_log_bytes(self) -> list[cloudwatch.IMetric]:
+        """Bytes that each log group took."""
+        groups = {**self.serving.log_groups, "Access": self.api.access_log}
+        return [
+            cloudwatch.Metric(
+                namespace="AWS/Logs",
+                metric_name="IncomingBytes",
+                dimensions_map={"LogGroupName": group.log_group_name},
+                statistic=SUM,
+                period=HOUR,
+                label=name,
+            )
+            for name, group in groups.items()
+        ]
 
 
 def _percent(label: str, part: cloudwatch.IMetric, whole: cloudwatch.IMetric) -> cloudwatch.MathExpression:

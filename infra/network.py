@@ -1,8 +1,8 @@
-"""The private network of profile `prod`: the search domain and the one function that searches it.
+"""The private network of profile `prod`: the search domain and the functions that talk to it.
 
 No NAT and no internet gateway: what is inside reaches S3, DynamoDB, Secrets Manager and the domain, and nothing else.
-Logs, metrics and traces of a function leave through Lambda itself. The other functions stay outside. `stacks.py` makes
-one where the profile asks for it.
+Logs, metrics and traces of a function leave through Lambda itself. The other functions stay outside, and so do the jobs
+of a night. `stacks.py` makes one where the profile asks for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from infra.profiles import Deployment
 from infra.storage import log_group
 
 CIDR: Final = "10.64.0.0/22"
-"""1,024 addresses, out of the way of the usual 10.0 and 172.31; the domain and the function take some dozens."""
+"""1,024 addresses, out of the way of the usual 10.0 and 172.31; the domain and the functions take some dozens."""
 SUBNET_MASK: Final = 24
 ZONES: Final = 2
 """As many as a template has that names no region."""
@@ -56,10 +56,10 @@ class Network(Construct):
         return ec2.SecurityGroup(self, name, vpc=self.vpc, allow_all_outbound=False)
 
     def _connect(self) -> None:
-        """The function may speak HTTPS to whatever is reachable, for S3 and DynamoDB have public addresses."""
+        """A function may speak HTTPS to whatever is reachable, for S3 and DynamoDB have public addresses."""
         https = ec2.Port.tcp(HTTPS)
         self.function_group.add_egress_rule(ec2.Peer.any_ipv4(), https, "domain and endpoints; there is no other way")
-        self.search_group.add_ingress_rule(self.function_group, https, "the function that searches")
+        self.search_group.add_ingress_rule(self.function_group, https, "functions that search and load")
 
     def _add_endpoints(self) -> None:
         """Gateways cost nothing; the interface is for the key of the logs, read once a process."""
@@ -67,7 +67,7 @@ class Network(Construct):
         self.vpc.add_gateway_endpoint("S3", service=services.S3)
         self.vpc.add_gateway_endpoint("DynamoDb", service=services.DYNAMODB)
         endpoint_group = self._group("EndpointGroup")
-        endpoint_group.add_ingress_rule(self.function_group, ec2.Port.tcp(HTTPS), "the function that searches")
+        endpoint_group.add_ingress_rule(self.function_group, ec2.Port.tcp(HTTPS), "functions that search and load")
         self.vpc.add_interface_endpoint(
             "SecretsManager",
             service=ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,

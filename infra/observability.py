@@ -1,7 +1,7 @@
-"""The alarms with the topic that they go to, and the first dashboard.
+"""The alarms with the topic that they go to, and the dashboard: callers first, then nights, then what costs.
 
-What is measured is in `measures.py`, what is wrong in `alarms.py`. Who listens is a context value.
-`stacks.py` makes one.
+What is measured is in `measures.py` and `night_measures.py`, what is asked of logs in `questions.py`, what is wrong in
+`alarms.py`. Who listens is a context value. `stacks.py` makes one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
+from infra import questions
 from infra.alarms import AlarmWhen, alarms
-from infra.measures import FRESHNESS, MAXIMUM, MINIMUM, SUM, Measures
+from infra.measures import FRESHNESS, HOUR, MAXIMUM, MINIMUM, SUM, Measures
+from infra.night_measures import OUTCOMES, NightMeasures
 from infra.profiles import Deployment
 from lambda_user_tower.intake import EventStatus
 
@@ -38,8 +40,7 @@ class Observability(Construct):
         self.alarms = [self._make(alarm) for alarm in alarms(measures)]
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=deployment.prefix)
         self.dashboard.add_widgets(cloudwatch.AlarmStatusWidget(alarms=[*self.alarms], width=3 * _WIDTH))
-        searching = [] if measures.domain is None else [_search_row(measures.domain)]
-        for row in [*_rows(measures), *searching]:
+        for row in _all_rows(measures):
             self.dashboard.add_widgets(*row)
 
     def _let_alarms_publish(self) -> None:
@@ -63,11 +64,23 @@ class Observability(Construct):
             comparison_operator=operators.LESS_THAN_THRESHOLD if alarm.below else operators.GREATER_THAN_THRESHOLD,
             evaluation_periods=alarm.out_of,
             datapoints_to_alarm=alarm.periods,
-            alarm_description=alarm.what_to_do,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,  # nobody called: nothing is wrong
+            alarm_description=alarm.description,
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING
+            if alarm.silence_alarms
+            else cloudwatch.TreatMissingData.NOT_BREACHING,  # nobody called: nothing is wrong
         )
         made.add_alarm_action(actions.SnsAction(self.topic))
         return made
+
+
+def _all_rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
+    """From what callers see to what is paid for."""
+    rows = [*_rows(measures), *questions.rows(measures, _WIDTH)]
+    if measures.domain is not None:
+        rows.append(_search_row(measures.domain))
+    if measures.night is not None:
+        rows += _night_rows(measures.night)
+    return [*rows, *_cost_rows(measures)]
 
 
 def _rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
@@ -81,7 +94,7 @@ def _rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
         ],
         [
             _graph("Empty slates", [measures.empty_slates()]),
-            _graph("Age of the release's data, s", [measures.release_age()]),
+            _graph("Age of the data in release and index, s", [measures.release_age()]),
             _graph("Events by outcome", [measures.events(outcome) for outcome in EventStatus]),
         ],
         [
@@ -107,3 +120,44 @@ def _search_row(domain: opensearch.IDomain) -> list[cloudwatch.IWidget]:
         _graph("Search: free space, MiB", [domain.metric_free_storage_space(statistic=MINIMUM)]),
         _graph("Search: JVM memory, %", [domain.metric_jvm_memory_pressure()]),
     ]
+
+
+def _night_rows(night: NightMeasures) -> list[list[cloudwatch.IWidget]]:
+    """How nights ended, what the gate said, and where the time went."""
+    return [
+        [
+            _graph("Nights", [night.own(outcome, SUM) for outcome in OUTCOMES]),
+            _graph("Nights: seconds", [night.own("NightSeconds", MAXIMUM)]),
+            _graph("Gate: checks", [night.own("GateWarnings", MAXIMUM), night.own("GateBlocked", MAXIMUM)]),
+        ],
+        [
+            _graph("Recall of the index", [night.own("IndexRecall", MINIMUM)]),
+            _graph("Nights: light steps, ms", night.steps()),
+            _graph("Jobs in SageMaker, longest, ms", night.jobs(MAXIMUM)),
+        ],
+    ]
+
+
+def _cost_rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
+    """What the bill is made of; `tandem aws cost` has the prices."""
+    rows: list[list[cloudwatch.IWidget]] = [
+        [
+            _graph("Paid: GB-seconds of functions, an hour", [measures.paid_gb_seconds()]),
+            _graph("Paid: units of the table, an hour", measures.paid_units()),
+            _graph("Paid: bytes of logs, an hour", measures.paid_log_bytes()),
+        ],
+        [
+            _graph(
+                "Paid: bytes through Firehose, an hour",
+                [measures.stream(log, "IncomingBytes", SUM, HOUR) for log in measures.logs],
+            )
+        ],
+    ]
+    if measures.night is not None:
+        rows[1].append(_graph("Paid: time of jobs in SageMaker, ms a day", measures.night.jobs(SUM)))
+    if (domain := measures.domain) is not None:
+        nodes, used = domain.metric_nodes(period=HOUR), domain.metric("ClusterUsedSpace", period=HOUR)
+        rows[1].append(
+            cloudwatch.GraphWidget(title="Paid: nodes of the search domain, and MiB in use", left=[nodes], right=[used])
+        )
+    return rows

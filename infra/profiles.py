@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from contracts.fitted import HEAD_ITEMS
+from contracts.training_image import CPU_INSTANCE, GPU_INSTANCE
 from lambda_user_tower.settings import LambdaSettings
+from training_job.settings import Effort
 
+HOUR: Final = 3_600
 FUNCTION_HOME: Final = Path("/tmp/tandem")  # noqa: S108  # the one folder that a function can write, its own
 """Where a process keeps the files of the releases that it has opened."""
 
@@ -30,6 +34,61 @@ class SearchSize:
     """Dedicated masters; 0: data nodes do it. Never 1 or 2, which are no quorum."""
     slow_logs: bool
     """Slow queries and errors in CloudWatch Logs."""
+    master_instance: str = "m7g.large.search"
+    """What AWS advises for up to ten data nodes, in the family that the data nodes are of."""
+
+
+@dataclass(frozen=True)
+class NightSize:
+    """The nightly retrain: when, on what, and how long at most. The defaults are those of `dev`."""
+
+    night_enabled: bool = True
+    """Whether the schedule starts nights; `tandem aws pause` and `resume` change it without a deploy."""
+    night_schedule: str = "cron(0 3 * * ? *)"
+    """When few are awake, and the day before is in the log."""
+    time_zone: str = "UTC"
+    """Of the schedule."""
+    training_instance: str = CPU_INSTANCE
+    """No GPU by itself: a new account may not have one, and the first night would fail on that."""
+    training_instances: int = 1
+    training_image: str = ""
+    """Address of an image in ECR; empty: AWS's own of the region, for a CPU or a GPU."""
+    training_seconds: int = 4 * HOUR
+    """Longest that a training runs: an hour is usual, and what hangs costs no more than this."""
+    processing_instance: str = "ml.m5.xlarge"
+    """Four CPUs, 16 GB: the jobs read in streams; one bucket of users of 64 is in memory at a time."""
+    processing_image: str = ""
+    """Likewise; always for a CPU."""
+    processing_seconds: int = 2 * HOUR
+    volume_gb: int = 50
+    """Disk of a job: dataset, checkpoints and release of 100,000 items, many times over."""
+    spot: bool = True
+    """Whether trainings take spare machines, at most 90 % cheaper, which can be taken away: checkpoints go on."""
+    capacity_tries: int = 3
+    """Trainings on spare machines that are begun in vain before one is paid in full."""
+    capacity_wait_seconds: int = 600
+    """Between these: spare machines come back within minutes, or not this night."""
+    poll_seconds: int = 30
+    """Between two looks at the merge of an index, which takes minutes."""
+    dataset: str = ""
+    """Name of the seeded dataset; empty: the only one there is."""
+    engine_above: int = HEAD_ITEMS
+    """A catalogue of more items than this is searched in the domain."""
+    effort: str = Effort.STANDARD.value
+    few_events_percent: int = 20
+    """A day with fewer events than this part of a usual one is refused. 0: never."""
+    history_days: int = 0
+    """Older events leave the dataset; 0: none do, for what is seeded may be from years ago."""
+    parallel_loads: int = 2
+    """Parts of an index that are loaded at once: one CPU of the domain each."""
+    night_memory_mb: int = 1_769
+    """Of the functions that handle a whole release: one whole CPU, and ten times the 70 MB of 100,000 items."""
+    night_storage_mb: int = 1_024
+    """Files of theirs: the candidate, and the release that it is compared with."""
+    night_bundle: Path = Path("build/night")
+    """What `make build` made for the functions of a night."""
+    jobs: Path = Path("build/jobs/sourcedir.tar.gz")
+    """And for its jobs."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +135,12 @@ class Deployment:
     """What `make build` made."""
     settings: LambdaSettings = field(default_factory=lambda: LambdaSettings(home=FUNCTION_HOME))
     """Of the functions, less what only the stacks know."""
+    night: NightSize = NightSize()
 
 
 def mini(prefix: str) -> Deployment:
     """No search domain: what is left is paid by use, but for the snapshots of the functions' versions."""
-    return Deployment("mini", prefix)
+    return Deployment("mini", prefix, night=NightSize(night_storage_mb=512))  # at most 50,000 items: 36 MB
 
 
 def dev(prefix: str) -> Deployment:
@@ -119,6 +179,16 @@ def prod(prefix: str) -> Deployment:
         log_days=90,
         requests_per_second=1_000,
         burst=2_000,  # AWS itself gives a region 5,000
+        night=NightSize(
+            training_instance=GPU_INSTANCE,  # a million items on CPUs is most of a night
+            training_seconds=6 * HOUR,
+            processing_instance="ml.m5.2xlarge",  # 32 GB: gate and check read a million items with their texts
+            processing_seconds=4 * HOUR,
+            volume_gb=100,  # many times what a million items need; less than the GPU machine's own disk of 125 GB
+            parallel_loads=4,  # two nodes of two CPUs
+            night_memory_mb=3_008,  # a release of 700 MB whole, and the arrays made of it; a new account's limit
+            night_storage_mb=4_096,  # the candidate and what a warm process still has of the night before, twice
+        ),
     )
 
 

@@ -22,8 +22,6 @@ from infra.storage import log_group, removal_policy
 
 SEARCH_ACTIONS: Final = ("es:ESHttpGet", "es:ESHttpPost")
 """Reading what an index says of itself, and asking it."""
-MASTER_INSTANCE: Final = "m7g.large.search"
-"""What AWS advises for up to ten data nodes, in the family that the data nodes are of."""
 
 
 class Search(Construct):
@@ -107,6 +105,6 @@ def _capacity(size: SearchSize) -> opensearch.CapacityConfig:
         data_node_instance_type=size.instance,
         data_nodes=size.nodes,
         master_nodes=size.masters or None,
-        master_node_instance_type=MASTER_INSTANCE if size.masters else None,
+        master_node_instance_type=size.master_instance if size.masters else None,
         multi_az_with_standby_enabled=False,  # a third of the data nodes would stand idle; it needs three zones
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import Aws
 from aws_cdk import aws_codedeploy as codedeploy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -19,15 +19,14 @@ from constructs import Construct
 
 from infra import permissions
 from infra.events import Events
-from infra.network import ISOLATED, Network
+from infra.functions import FunctionPlan, function_role, make_function
+from infra.network import Network
 from infra.profiles import Deployment
 from infra.search import Search
-from infra.storage import Storage, log_group
+from infra.storage import Storage
 from lambda_user_tower.deploy_check import VERSION_VARIABLE
 from lambda_user_tower.settings import LambdaSettings
 
-RUNTIME: Final = lambda_.Runtime.PYTHON_3_14
-"""What the bundle's wheels are built for."""
 ALIAS: Final = "live"
 CHECK_MEMORY_MB: Final = 512
 """It makes one call, but imports the SDK first; CPU comes with memory."""
@@ -43,21 +42,6 @@ class Surroundings(NamedTuple):
     search: Search | None
     network: Network | None
     recommend_role: iam.Role
-
-
-class _Function(NamedTuple):
-    """One function before it is made."""
-
-    name: str
-    handler: str
-    memory_mb: int
-    timeout_seconds: int
-    environment: dict[str, str]
-    role: iam.Role
-    statements: list[iam.PolicyStatement]
-    network: Network | None = None
-    snapshot: bool = True
-    """Whether versions are published with a snapshot, and calls traced."""
 
 
 class Serving(Construct):
@@ -96,7 +80,7 @@ class Serving(Construct):
         if around.network is not None:
             statements.append(permissions.join_network())
         return self._make(
-            _Function(
+            FunctionPlan(
                 "Recommend",
                 "lambda_user_tower.handler.handler",
                 deployment.recommend_memory_mb,
@@ -112,7 +96,7 @@ class Serving(Construct):
         """Never searches: it is told of no engine, and stays outside the network."""
         deployment, around = self._deployment, self._around
         return self._make(
-            _Function(
+            FunctionPlan(
                 "Events",
                 "lambda_user_tower.handler.events",
                 deployment.events_memory_mb,
@@ -135,37 +119,10 @@ class Serving(Construct):
             permissions.send_traces(),
         ]
 
-    def _make(self, function: _Function) -> lambda_.Function:
-        """A function that may do what its statements say, and nothing that CDK would add."""
-        network, snapshot = function.network, function.snapshot
-        group = self.log_groups[function.name] = log_group(self, f"{function.name}Logs", self._deployment)
-        policy = iam.Policy(
-            self,
-            f"{function.name}Policy",
-            statements=[permissions.write_logs(group), *function.statements],
-            roles=[function.role],
-        )
-        made = lambda_.Function(
-            self,
-            function.name,
-            code=self._code,
-            handler=function.handler,
-            runtime=RUNTIME,
-            architecture=lambda_.Architecture.ARM_64,  # a fifth cheaper; the bundle's wheels are built for it
-            memory_size=function.memory_mb,
-            timeout=Duration.seconds(function.timeout_seconds),
-            environment=function.environment,
-            role=function.role.without_policy_updates(),
-            log_group=group,
-            tracing=lambda_.Tracing.ACTIVE if snapshot else lambda_.Tracing.DISABLED,
-            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if snapshot else None,
-            current_version_options=lambda_.VersionOptions(removal_policy=RemovalPolicy.DESTROY),  # a snapshot costs
-            vpc=network.vpc if network else None,
-            vpc_subnets=ISOLATED if network else None,
-            security_groups=[network.function_group] if network else None,
-        )
-        made.node.add_dependency(policy)  # a snapshot is taken at once, and needs the rights
-        return made
+    def _make(self, plan: FunctionPlan) -> lambda_.Function:
+        made = make_function(self, self._deployment, self._code, plan)
+        self.log_groups[plan.name] = made.log_group
+        return made.function
 
     def _alias(self, name: str, function: lambda_.Function) -> lambda_.Alias:
         return lambda_.Alias(self, f"{name}Live", alias_name=ALIAS, version=function.current_version)
@@ -181,7 +138,7 @@ class Serving(Construct):
         )
         new_version = self.recommend.current_version.function_arn
         check = self._make(
-            _Function(
+            FunctionPlan(
                 "DeployCheck",
                 "lambda_user_tower.deploy_check.handler",
                 CHECK_MEMORY_MB,
@@ -201,8 +158,3 @@ class Serving(Construct):
 def service_name(deployment: Deployment, function: str) -> str:
     """What a function's log lines, metrics and traces go by: two deployments may share an account."""
     return f"{deployment.prefix}-{function}"
-
-
-def function_role(scope: Construct, name: str) -> iam.Role:
-    """A role that Lambda takes on, with no rights yet."""
-    return iam.Role(scope, name, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))

@@ -1,7 +1,8 @@
 """The two stacks: what is kept, and what can be made again from code at any time.
 
-`<prefix>-state` has storage, network and search; `<prefix>-service` has serving, events and observability. The service
-uses what the state exports, so the state cannot be deleted below it. They only compose constructs. `app.py` makes both.
+`<prefix>-state` has storage, network and search; `<prefix>-service` has serving, events, the nightly run and
+observability. The service uses what the state exports, so the state cannot be deleted below it. They only compose
+constructs. `app.py` makes both.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from constructs import Construct
 
 from infra.api import Api
 from infra.events import Events
+from infra.functions import function_role
 from infra.measures import Measures
 from infra.network import Network
+from infra.night.construct import Night
+from infra.night.functions import Around
+from infra.night_measures import NightMeasures
 from infra.observability import Observability
 from infra.profiles import Deployment
 from infra.search import Search
-from infra.serving import Serving, Surroundings, function_role
+from infra.serving import Serving, Surroundings
 from infra.storage import POINTER_KEY, Storage
 
 APPLICATION: Final = "tandem"
@@ -65,7 +70,7 @@ class ServiceStack(Stack):
         super().__init__(
             scope,
             f"{deployment.prefix}-service",
-            description="Tandem: API, functions, event streams, alarms",
+            description="Tandem: API, functions, event streams, nightly run, alarms",
             termination_protection=deployment.keep_data,
         )
         storage, search = state.storage, state.search
@@ -73,8 +78,10 @@ class ServiceStack(Stack):
         around = Surroundings(storage, events, search, state.network, state.recommend_role)
         serving = self.serving = Serving(self, "serving", deployment, around)
         api = Api(self, "api", deployment, serving)
+        night = self.night = Night(self, "night", deployment, Around(storage, search, state.network))
         logs = (events.events, events.exposures)
-        measures = Measures(deployment, storage, serving, api, logs, search.domain if search else None)
+        nights = NightMeasures(night.machine.state_machine_arn, night.functions, night.service, night.log)
+        measures = Measures(deployment, storage, serving, api, logs, search.domain if search else None, nights)
         observability = Observability(self, "observability", deployment, measures)
         _output(
             self,
@@ -89,6 +96,7 @@ class ServiceStack(Stack):
             AccessLogGroup=api.access_log.log_group_name,
             Dashboard=deployment.prefix,
             AlarmTopic=observability.topic.topic_arn,
+            **night.outputs,
         )
         _tag(self, deployment)
 

@@ -14,6 +14,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from contracts.night import NIGHTS, TRAININGS
 from infra.profiles import Deployment
 from stores.dynamodb_table import KEY
 
@@ -24,6 +25,14 @@ OLD_VERSION_DAYS: Final = 30
 """A pointer or a release that was overwritten or deleted by mistake can be fetched back for so long."""
 ERROR_DAYS: Final = 30
 """What Firehose could not convert waits so long for somebody to look."""
+NIGHT_PREFIX: Final = f"{NIGHTS}n"
+"""Of the folder of every night, but not of the lease: its token must never begin anew."""
+LARGE_BYTES: Final = 1 << 20
+LARGE_DAYS: Final = 30
+"""Models and checkpoints of a night: what was published is a release by then, and a night is gone on with sooner."""
+DOCUMENT_DAYS: Final = 730
+"""What a night wrote about itself, some kilobytes: the next one reads the report of the snapshot that it grows from,
+which may be old where nights were paused."""
 ACCESS_LOG_DAYS: Final = 90
 UPLOAD_DAYS: Final = 1
 """An upload in parts that nobody finished is paid for and seen by nobody."""
@@ -36,10 +45,15 @@ def removal_policy(deployment: Deployment) -> RemovalPolicy:
     return RemovalPolicy.RETAIN if deployment.keep_data else RemovalPolicy.DESTROY
 
 
-def log_group(scope: Construct, name: str, deployment: Deployment) -> logs.LogGroup:
-    """A log group that is named by CloudFormation, forgets after `log_days`, and goes with its stack."""
+def log_group(scope: Construct, name: str, deployment: Deployment, log_name: str | None = None) -> logs.LogGroup:
+    """A log group that is named by CloudFormation, forgets after `log_days`, and goes with its stack.
+
+    `log_name`: for a service that wants its log groups to begin with something.
+    """
     retention = logs.RetentionDays[_RETENTION[deployment.log_days]]
-    return logs.LogGroup(scope, name, retention=retention, removal_policy=RemovalPolicy.DESTROY)
+    return logs.LogGroup(
+        scope, name, log_group_name=log_name, retention=retention, removal_policy=RemovalPolicy.DESTROY
+    )
 
 
 _RETENTION: Final = {14: "TWO_WEEKS", 90: "THREE_MONTHS"}
@@ -125,9 +139,19 @@ def _data_rules(retention_days: int) -> list[s3.LifecycleRule]:
             (EVENTS_PREFIX, retention_days),
             (EXPOSURES_PREFIX, retention_days),
             (ERRORS_PREFIX, min(ERROR_DAYS, retention_days)),
+            (TRAININGS, LARGE_DAYS),
         )
+    ]
+    nights = [
+        s3.LifecycleRule(
+            id="night-models",
+            prefix=NIGHT_PREFIX,
+            object_size_greater_than=LARGE_BYTES,
+            expiration=Duration.days(LARGE_DAYS),
+        ),
+        s3.LifecycleRule(id="night-documents", prefix=NIGHT_PREFIX, expiration=Duration.days(DOCUMENT_DAYS)),
     ]
     uploads = s3.LifecycleRule(
         id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(UPLOAD_DAYS)
     )
-    return [*kept, uploads]
+    return [*kept, *nights, uploads]

@@ -16,6 +16,7 @@ from lambda_user_tower.catalogue import Catalogues
 from lambda_user_tower.events_parse import parse_events
 from lambda_user_tower.health import health
 from lambda_user_tower.intake import FAILED, EventsAnswer, EventStatus, Intake, take_in
+from lambda_user_tower.laps import Laps
 from lambda_user_tower.logs import Log, cause
 from lambda_user_tower.parse import parse_request
 from lambda_user_tower.payload import Call, authorised_user, read_call, request_id
@@ -100,8 +101,11 @@ class Edge:
         only_user = authorised_user(call.event)
         if only_user is not None and user_id not in (None, only_user):
             raise UserForbidden(_ANOTHER_USER, fix="Ask for the token's subject.")
+        laps = Laps()
         served, deadline = self.serving.pin(), Deadline(self.settings.budget_ms)
-        turn = Turn(served, lambda: self.storage.profiles, deadline, int(time.time()), self.settings.promoted_share)
+        laps.lap("open")
+        share = self.settings.promoted_share
+        turn = Turn(served, lambda: self.storage.profiles, deadline, int(time.time()), laps, share)
         slate = answer(request, turn)
         facts |= {
             "recommendation_id": slate.recommendation_id,
@@ -109,6 +113,7 @@ class Edge:
             "degraded": slate.why.degraded,
             "items": len(slate.items),
             "age_seconds": served.age_seconds(turn.now_seconds),
+            **laps.ms,
         }
         return ok_response(slate)
 
@@ -117,18 +122,21 @@ class Edge:
 
     def _take_in(self, _: str, call: Call, facts: Facts) -> dict[str, Any]:
         """Events into the log and the profiles."""
-        told = parse_events(call.event)
+        told, laps = parse_events(call.event), Laps()
+        catalogue = self.catalogues.pin().catalogue
+        laps.lap("open")
         intake = Intake(
-            catalogue=self.catalogues.pin().catalogue,
+            catalogue=catalogue,
             log=self.storage.event_log,
             profiles=self.storage.profiles,
             now_seconds=int(time.time()),
             per_user_minute=self.settings.events_per_user_minute,
             max_age_days=self.settings.event_max_age_days,
+            laps=laps,
             only_user=authorised_user(call.event),
         )
         taken = take_in(told.events, intake)
-        facts["events"] = taken.counts
+        facts |= {"events": taken.counts, **laps.ms}
         return ok_response(taken, _status_of(taken, single=told.single))
 
 

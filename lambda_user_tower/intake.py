@@ -20,6 +20,7 @@ from contracts.fitted import Catalogue
 from contracts.profile import HistoryEvent
 from contracts.schema import DEFAULT_EVENT_TYPE
 from lambda_user_tower.fresh_id import fresh_id
+from lambda_user_tower.laps import Laps
 from stores.event_log import EventLog
 from stores.profiles import Addition, Profiles, Stored
 
@@ -88,6 +89,8 @@ class Intake(NamedTuple):
     now_seconds: int
     per_user_minute: int
     max_age_days: int
+    laps: Laps
+    """Where the stages say how long they took."""
     only_user: str | None = None
     """The user whom the caller is let in as; None: a trusted caller."""
 
@@ -101,9 +104,12 @@ def take_in(told: Sequence[EventRequest | RequestInvalid], intake: Intake) -> Ev
         if answers[place] is None and isinstance(one, EventRequest)
     }
     stored = _read({event.user_id for event in events.values()}, intake)
+    intake.laps.lap("profile")
     answers, fresh = _told_apart(answers, events, stored, intake)
     logged = _into_the_log(answers, fresh, intake)
+    intake.laps.lap("log")
     _into_profiles(answers, logged, stored, intake)
+    intake.laps.lap("write")
     done = [_with_time(answer, one, intake) for answer, one in zip(answers, told, strict=True) if answer is not None]
     return EventsAnswer(done, dict(Counter(str(answer.status) for answer in done)))
 

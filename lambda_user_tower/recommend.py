@@ -23,6 +23,7 @@ from contracts.schema import FeatureKind
 from contracts.segments import category_key, segment_label
 from contracts.slate import Slate, SlateItem, Why
 from lambda_user_tower.fresh_id import fresh_id
+from lambda_user_tower.laps import Laps
 from lambda_user_tower.payload import invalid
 from lambda_user_tower.serving import Served
 from reranking.rerank import rerank
@@ -58,6 +59,8 @@ class Turn(NamedTuple):
     """Opens the profile store, or has it open."""
     deadline: Deadline
     now_seconds: int
+    laps: Laps
+    """Where the stages say how long they took."""
     promoted_share: float = 0.0
     """Least share of a slate that `served.promoted` must have."""
 
@@ -80,9 +83,11 @@ def recommend(request: RecommendationRequest, turn: Turn) -> Slate:
     if request.features:
         check_features(request.features, model.fitted.schema.users)
     profile, degraded = _profile(turn, request.user_id)
+    turn.laps.lap("profile")
     candidates = find_candidates(
         model, served.index, profile, request, served.retrieval, turn.deadline, turn.now_seconds
     )
+    turn.laps.lap("retrieval")
     rules = SlateRules(
         request.num_items,
         shown=_shown(model.items.ids, request, profile),
@@ -92,6 +97,7 @@ def recommend(request: RecommendationRequest, turn: Turn) -> Slate:
         deadline=turn.deadline,
     )
     ranked = rerank(candidates, model.items, rules, served.rerank, turn.now_seconds)
+    turn.laps.lap("rerank")
     return _slate(served, candidates, ranked, (*degraded, *candidates.degraded, *ranked.degraded))
 
 
@@ -103,6 +109,7 @@ def similar(request: SimilarRequest, turn: Turn) -> Slate:
         raise ItemNotFound("the release that serves has no item of that id.")
     patience = turn.deadline.share(turn.served.retrieval.index_share)
     found = similar_items(model, row, request.num_items, turn.now_seconds, turn.served.index, patience)
+    turn.laps.lap("retrieval")
     return _slate(turn.served, found, _as_found(found, request.explain), found.degraded)
 
 
@@ -120,6 +127,7 @@ def popular(request: PopularRequest, turn: Turn) -> Slate:
     found = popular_items(
         model, request.num_items, turn.now_seconds, category=request.category, segment=request.segment
     )
+    turn.laps.lap("retrieval")
     return _slate(turn.served, found, _as_found(found, request.explain), found.degraded)
 
 

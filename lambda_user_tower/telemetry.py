@@ -1,8 +1,10 @@
 """Log lines, metrics and traces as AWS reads them, through AWS Lambda Powertools.
 
 `Telemetry` is the deployed side of `logs.Log`: the same lines with the ids of request and trace, and with each answer
-the metrics of the dashboard in the embedded format, which costs no call. No user id gets into any of them: a log line
-has its keyed hash, a trace neither request nor answer. `handler.py` makes one where it runs in Lambda.
+the metrics of the dashboard in the embedded format, which costs no call. A metric costs by the month: here is only what
+an alarm or a long memory needs and API Gateway does not count for nothing. Routes, the times of stages and why a slate
+was degraded stay in the lines, where the dashboard asks for them. No user id gets into any of them: a log line has its
+keyed hash, a trace neither request nor answer. `handler.py` makes one where it runs in Lambda.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from lambda_user_tower.settings import LambdaSettings
 NAMESPACE: Final = "Tandem"
 """Of the metrics in CloudWatch; their one dimension is `service`."""
 
-_OURS: Final = 500
 _SECRET_SECONDS: Final = 2
 """A cold start waits so long, twice, for the key, and hashes under a random one then."""
 
@@ -41,18 +42,16 @@ class Telemetry(Log):
     def answered(self, status: int, facts: Mapping[str, object]) -> None:
         """Write the line of a request, and its metrics."""
         super().answered(status, facts)
-        for name, (unit, value) in _figures(status, facts).items():
+        if not (figures := _figures(facts)):
+            return
+        for name, (unit, value) in figures.items():
             self._metrics.add_metric(name=name, unit=unit, value=value)
         self._metrics.flush_metrics()
 
 
-def _figures(status: int, facts: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
-    """Metric → unit and value of one answer."""
-    figures: dict[str, tuple[str, float]] = {
-        "Requests": ("Count", 1),
-        "Failed": ("Count", int(status >= _OURS)),
-        "Latency": ("Milliseconds", facts["ms"]),
-    }
+def _figures(facts: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
+    """Metric → unit and value of one answer; none of one that is neither a slate nor about events."""
+    figures: dict[str, tuple[str, float]] = {}
     if "degraded" in facts:
         figures["Degraded"] = ("Count", int(bool(facts["degraded"])))
         figures["Empty"] = ("Count", int(facts["items"] == 0))

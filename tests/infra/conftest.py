@@ -31,7 +31,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def synthesised(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthesised]:
+def built(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The context that names everything that `make build` makes, as stand-ins."""
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "night" / "index_loader" / "night").mkdir(parents=True)
+    (folder / "night" / "index_loader" / "night" / "handler.py").write_text("")
+    (folder / "sourcedir.tar.gz").write_bytes(b"")
+    return {
+        "bundle": str(bundle),
+        "night_bundle": str(folder / "night"),
+        "jobs": str(folder / "sourcedir.tar.gz"),
+    }
+
+
+@pytest.fixture(scope="session")
+def synthesised(built: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthesised]:
     """A deployment by its context, e.g. `synthesised(profile="dev")`; the same context is synthesised once."""
 
     @cache
@@ -39,7 +53,7 @@ def synthesised(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
         return synthesise(json.loads(context), tmp_path_factory.mktemp("cdk"))
 
     def by_context(**context: Any) -> Synthesised:
-        return made(json.dumps(context | {"bundle": str(bundle)}, sort_keys=True))
+        return made(json.dumps(context | built, sort_keys=True))
 
     return by_context
 

@@ -126,6 +126,10 @@ def text_of(value: Any) -> str:
         return "<" + ".".join(argument) + ">"
     if function in ("Ref", "Fn::ImportValue"):
         return f"<{argument}>"
+    if function == "Fn::FindInMap":
+        return f"<{argument[0]}>"
+    if function == "Fn::Sub":
+        return re.sub(r"\$\{(.*?)\}", r"<\1>", argument)
     raise ValueError(f"{function} is not expected here")
 
 
@@ -153,5 +157,5 @@ def all_statements(template: Template) -> Iterator[tuple[str, Properties]]:
 def masked(template: Template) -> str:
     """A template as text without what changes with the code of the functions alone."""
     text = json.dumps(template, indent=1, sort_keys=True)
-    text = re.sub(r"[0-9a-f]{64}\.zip", "<asset>.zip", text)
+    text = re.sub(r"[0-9a-f]{64}\.(zip|gz)", r"<asset>.\1", text)
     return re.sub(r"(CurrentVersion[0-9A-F]{8})[0-9a-f]{32}", r"\1<version>", text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,18 +15,18 @@ from infra.profiles import FUNCTION_HOME
 from tests.infra.synthesis import REPOSITORY, cdk_context
 
 
-def _read(bundle_: Path, **context: Any) -> Any:
-    return read_deployment({**cdk_context(), "bundle": str(bundle_), **context})
+def _read(built_: dict[str, str], **context: Any) -> Any:
+    return read_deployment({**cdk_context(), **built_, **context})
 
 
-def test_without_a_word_it_is_dev_under_its_own_name(bundle: Path) -> None:
-    deployment = _read(bundle)
+def test_without_a_word_it_is_dev_under_its_own_name(built: dict[str, str]) -> None:
+    deployment = _read(built)
     assert (deployment.profile, deployment.prefix) == ("dev", "tandem-dev")
 
 
-def test_values_replace_single_knobs_of_a_profile(bundle: Path) -> None:
+def test_values_replace_single_knobs_of_a_profile(built: dict[str, str]) -> None:
     deployment = _read(
-        bundle,
+        built,
         profile="prod",
         prefix="shop-1",
         retention_days="90",
@@ -46,6 +45,26 @@ def test_values_replace_single_knobs_of_a_profile(bundle: Path) -> None:
     assert deployment.cors_origins == ("https://shop.example", "http://localhost:3000")
     assert (deployment.settings.rerank.diversity, deployment.settings.budget_ms) == ("mmr", 200)
     assert deployment.settings.home == FUNCTION_HOME
+
+
+def test_values_of_the_night_replace_single_knobs_of_its_size(built: dict[str, str]) -> None:
+    night = _read(
+        built,
+        profile="prod",
+        night_enabled="false",
+        night_schedule="cron(30 1 ? * MON-FRI *)",
+        time_zone="Europe/Berlin",
+        training_instance="ml.g5.12xlarge",
+        training_instances="2",
+        spot=False,
+        poll_seconds="1",
+        dataset="shop",
+        effort="quick",
+    ).night
+    assert (night.night_enabled, night.spot, night.training_instances, night.poll_seconds) == (False, False, 2, 1)
+    assert (night.night_schedule, night.time_zone) == ("cron(30 1 ? * MON-FRI *)", "Europe/Berlin")
+    assert (night.training_instance, night.dataset, night.effort) == ("ml.g5.12xlarge", "shop", "quick")
+    assert night.processing_instance == "ml.m5.2xlarge", "what is not named stays as the profile has it"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +89,26 @@ def test_values_replace_single_knobs_of_a_profile(bundle: Path) -> None:
         ({"profile": "mini", "search_instance": "r7g.large.search"}, "which has no search domain"),
         ({"bundle": "no/such/folder"}, "no/such/folder: there is no bundle of the functions. Run `make build`"),
         ({"bundle": ""}, "-c bundle is ''."),
+        (
+            {"night_bundle": "no/such/folder"},
+            "no/such/folder: there is no bundle of the functions of a night. Run `make",
+        ),
+        ({"jobs": "no/such/file"}, "no/such/file: there is no archive of the jobs of a night. Run `make build`"),
+        ({"night_enabled": "maybe"}, "-c night_enabled is 'maybe'. Give true or false."),
+        ({"night_schedule": "0 3 * * *"}, "-c night_schedule is '0 3 * * *'. Give a cron expression of EventBridge"),
+        ({"night_schedule": "cron(0 3 * * * *)"}, "one of day and weekday is `?`"),
+        ({"time_zone": "Mars/North"}, "-c time_zone is 'Mars/North'. Give a time zone such as Europe/Berlin."),
+        ({"training_instance": "g5.xlarge"}, "-c training_instance is 'g5.xlarge'."),
+        ({"training_instance": "ml.trn1.2xlarge"}, "-c training_instance is 'ml.trn1.2xlarge'."),
+        ({"training_instances": 0}, "-c training_instances is 0."),
+        (
+            {"training_image": "pytorch:2.13"},
+            "-c training_image is 'pytorch:2.13'. Give the address of an image in ECR",
+        ),
+        ({"processing_instance": "ml.g5.xlarge"}, "-c processing_instance is 'ml.g5.xlarge'."),
+        ({"effort": "heroic"}, "-c effort is 'heroic'. Give one of quick, standard, best."),
+        ({"few_events_percent": 101}, "-c few_events_percent is 101. Give a whole number, 0 to 100."),
+        ({"dataset": "../other"}, "-c dataset is '../other'."),
         ({"settings": "mmr"}, "-c settings is 'mmr'. Give JSON"),
         ({"settings": "[]"}, "-c settings is '[]'. Give JSON"),
         ({"settings": '{"TANDEM_BUDGET": 1}'}, "-c settings: TANDEM_BUDGET is no setting to give here."),
@@ -81,15 +120,15 @@ def test_values_replace_single_knobs_of_a_profile(bundle: Path) -> None:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_wrong_value_is_named(bundle: Path, context: dict[str, Any], said: str) -> None:
+def test_a_wrong_value_is_named(built: dict[str, str], context: dict[str, Any], said: str) -> None:
     with pytest.raises(DeploymentInvalid) as raised:
-        _read(bundle, **context)
+        _read(built, **context)
     assert said in str(raised.value)
 
 
-def test_what_cdk_keeps_in_the_context_is_none_of_ours(bundle: Path) -> None:
+def test_what_cdk_keeps_in_the_context_is_none_of_ours(built: dict[str, str]) -> None:
     own = {"acknowledged-issue-numbers": [1], "availability-zones:account=1:region=x": ["a"]}
-    assert _read(bundle, **own).profile == "dev"
+    assert _read(built, **own).profile == "dev"
 
 
 def test_every_value_is_in_the_documentation() -> None:
@@ -97,8 +136,8 @@ def test_every_value_is_in_the_documentation() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == _READERS.keys()
 
 
-def test_the_app_says_it_in_one_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infra.app, "App", lambda: App(context={"profile": "staging", "bundle": str(bundle)}))
+def test_the_app_says_it_in_one_line(built: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infra.app, "App", lambda: App(context={"profile": "staging", **built}))
     with pytest.raises(SystemExit) as ended:
         infra.app.main()
     assert ended.value.code == "deployment-invalid: -c profile is 'staging'. Give one of mini, dev, prod."

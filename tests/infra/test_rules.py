@@ -24,10 +24,22 @@ from tests.infra.synthesis import (
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
+NIGHT_KEYS = (
+    r"nights/\*(/(check|gate|snapshot)\.verdict\.json|/training/\*|/checkpoints/\*)?",
+    r"snapshots/\*(\.files\.json)?",
+    r"datasets/\*(\.files\.json)?",
+    r"trainings/\*",
+)
 WILDCARD_RESOURCES = {
     r"<tandem-\w+-state:\w+Data\w+>/(errors/)?(events|exposures)/\*": "Firehose names its files itself.",
     r"<tandem-\w+-state:\w+Releases\w+>/(releases|publications)/\*": "The pointer names one of many.",
     r"arn:<AWS::Partition>:es:<AWS::Region>:<AWS::AccountId>:domain/tandem-\w+/\*": "Each publication has an index.",
+    rf"<tandem-\w+-state:\w+Data\w+>/({'|'.join(NIGHT_KEYS)})": "Every night has folders of its own.",
+    r"arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:tandem-\w+-night:\*": "One for each night.",
+    r"arn:<AWS::Partition>:sagemaker:<AWS::Region>:<AWS::AccountId>:(training|processing)-job/tandem-\w+-\*": "Tries.",
+    r"arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws/sagemaker/(Training|Processing)Jobs:\*": (
+        "SageMaker names the streams itself."
+    ),
     r"<servingDeployCheck\w+\.Arn>:\*": "CDK: any version of the one function that CodeDeploy calls.",
 }
 """Resources with a wildcard → why."""
@@ -40,6 +52,18 @@ NO_RESOURCES = {
     "ec2:DescribeNetworkInterfaces": "EC2 lists without resources.",
     "ec2:DescribeSubnets": "EC2 lists without resources.",
     "ec2:UnassignPrivateIpAddresses": "Lambda makes the interfaces later.",
+    "xray:GetSamplingRules": "X-Ray knows no resources.",
+    "xray:GetSamplingTargets": "X-Ray knows no resources.",
+    "ecr:GetAuthorizationToken": "One token for the whole registry.",
+    "cloudwatch:PutMetricData": "CloudWatch knows no resources; the namespace is a condition.",
+    "logs:CreateLogDelivery": "The delivery of a log knows no resources.",
+    "logs:DeleteLogDelivery": "The delivery of a log knows no resources.",
+    "logs:DescribeLogGroups": "The delivery of a log knows no resources.",
+    "logs:DescribeResourcePolicies": "The delivery of a log knows no resources.",
+    "logs:GetLogDelivery": "The delivery of a log knows no resources.",
+    "logs:ListLogDeliveries": "The delivery of a log knows no resources.",
+    "logs:PutResourcePolicy": "The delivery of a log knows no resources.",
+    "logs:UpdateLogDelivery": "The delivery of a log knows no resources.",
 }
 """Actions that may be allowed on everything → why."""
 
@@ -50,9 +74,9 @@ def test_nothing_is_found_that_is_not_acknowledged(deployment: Synthesised) -> N
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_acknowledgement_matches_a_finding(
-    profile: str, synthesised: Callable[..., Synthesised], bundle: Path, tmp_path: Path
+    profile: str, synthesised: Callable[..., Synthesised], built: dict[str, str], tmp_path: Path
 ) -> None:
-    context = {"profile": profile, "bundle": str(bundle)}
+    context = {"profile": profile, **built}
     found = {(_construct(path), rule) for path, rule, _ in findings_before_acknowledging(context, tmp_path)}
     assert {(path, rule.split("::", 1)[-1]) for path, rule in synthesised(profile=profile).acknowledged} == {
         (path, rule.split("::", 1)[-1]) for path, rule in found
@@ -96,7 +120,7 @@ def _reason(resource: str, actions: list[str]) -> bool:
 def test_nothing_names_an_account_a_region_or_a_partition(deployment: Synthesised) -> None:
     for stack in ("state", "service"):
         template = deployment.template(stack)
-        template.pop("Mappings", None)  # Firehose's L2 brings a table of addresses by region, which nothing refers to
+        template.pop("Mappings", None)  # CDK's tables by region: addresses of Firehose, registries of images
         text = masked(template)
         assert not re.search(r"\b\d{12}\b", text), stack
         assert not re.search(r"\b[a-z]{2}(-gov|-iso[a-z]?)?-(north|south|east|west|central)[a-z]*-\d\b", text), stack
@@ -104,7 +128,7 @@ def test_nothing_names_an_account_a_region_or_a_partition(deployment: Synthesise
 
 
 def test_code_names_no_account_region_or_partition_either() -> None:
-    for path in (REPOSITORY / "infra").glob("*.py"):
+    for path in (REPOSITORY / "infra").rglob("*.py"):
         text = path.read_text()
         assert not re.search(r"\b\d{12}\b|arn:aws|\b(us|eu|ap|sa|ca|me|af)-[a-z]+-\d", text), path
 

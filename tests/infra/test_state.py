@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from contracts.night import BASE_KEY, LEASE_KEY, dataset_prefix, night_id, night_prefix, snapshot_prefix
 from stores.dynamodb_table import KEY
 from tests.infra.synthesis import Synthesised, several, text_of
 
@@ -43,10 +44,22 @@ def test_access_to_buckets_is_logged(deployment: Synthesised, bucket: str) -> No
 def test_events_expire_after_the_days_of_the_profile(mini: Synthesised, prod: Synthesised) -> None:
     def days(deployment: Synthesised) -> dict[str, int]:
         rules = deployment.one("AWS::S3::Bucket", "storageData")["LifecycleConfiguration"]["Rules"]
-        return {each["Prefix"]: each["ExpirationInDays"] for each in rules if "Prefix" in each}
+        logs = [each for each in rules if "Prefix" in each and not each["Prefix"].startswith("nights/")]
+        return {each["Prefix"]: each["ExpirationInDays"] for each in logs}
 
-    assert days(mini) == {"events/": 30, "exposures/": 30, "errors/": 30}
-    assert days(prod) == {"events/": 400, "exposures/": 400, "errors/": 30}
+    assert days(mini) == {"events/": 30, "exposures/": 30, "errors/": 30, "trainings/": 30}
+    assert days(prod) == {"events/": 400, "exposures/": 400, "errors/": 30, "trainings/": 30}
+
+
+def test_models_of_nights_expire_and_neither_datasets_nor_the_lease(deployment: Synthesised) -> None:
+    rules = deployment.one("AWS::S3::Bucket", "storageData")["LifecycleConfiguration"]["Rules"]
+    large, documents = (each for each in rules if each.get("Prefix", "").startswith("nights/"))
+    assert (large["ExpirationInDays"], int(large["ObjectSizeGreaterThan"])) == (30, 1 << 20)
+    assert documents["ExpirationInDays"] == 730
+    expiring = [each["Prefix"] for each in rules if "ExpirationInDays" in each]
+    for key in (LEASE_KEY, BASE_KEY, snapshot_prefix(night_id(1, "20261126")), dataset_prefix("shop")):
+        assert not [prefix for prefix in expiring if key.startswith(prefix)], key
+    assert night_prefix(night_id(1, "20261126")).startswith(large["Prefix"])
 
 
 def test_the_table_has_the_key_of_its_store_and_is_paid_by_request(deployment: Synthesised) -> None:

@@ -40,13 +40,14 @@ def _without_network() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def offline(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Synth:
+def offline(built: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Synth:
     """Profile dev, by `npx cdk synth` where it is installed, else by what that would run."""
     folder = tmp_path_factory.mktemp("offline")
     environment = _environment()
-    command = ["npx", "--no-install", "cdk", "synth", "--build", "true", "-o", str(folder), "-c", f"bundle={bundle}"]
+    command = ["npx", "--no-install", "cdk", "synth", "--build", "true", "-o", str(folder)]
+    command += [part for name, path in built.items() for part in ("-c", f"{name}={path}")]
     if not CDK_COMMAND.exists():
-        context = json.dumps(cdk_context() | {"bundle": str(bundle)})
+        context = json.dumps(cdk_context() | built)
         environment = _environment(CDK_OUTDIR=str(folder), CDK_CONTEXT_JSON=context)
         command = [sys.executable, "-W", "error", "-m", "infra.app"]
     run = [*_without_network(), *command]
