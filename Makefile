@@ -1,8 +1,9 @@
 # Two commands for a bare machine with Python >= 3.11: `make demo` and `make test`. Each sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build bench bench-quality bench-million soak opensearch lock clean
+.PHONY: help demo test lint format build bench bench-quality bench-million soak opensearch destroy lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
+DEPLOYED = $(or $(PREFIX),tandem-$(or $(PROFILE),dev))
 # One BLAS thread per process: with a second busy process on the machine, two threads run slower than one.
 export OPENBLAS_NUM_THREADS ?= 1
 
@@ -54,6 +55,12 @@ soak: ## hundreds of kills of train, export, load, publish and profile writers; 
 opensearch: ## start the search server that the tests use (stop it with `tandem opensearch stop`)
 	@scripts/setup.sh local
 	@$(BIN)/tandem opensearch start
+
+destroy: ## take a deployment down: says what is lost, asks, destroys, says what is left (PROFILE=dev PREFIX= ARGS= YES=1)
+	@$(BIN)/tandem aws leftovers --prefix $(DEPLOYED) --before
+	@[ "$(YES)" = 1 ] || { printf 'Type %s to destroy it: ' $(DEPLOYED); read -r answer; [ "$$answer" = $(DEPLOYED) ]; }
+	@npx cdk destroy --all --force -c profile=$(or $(PROFILE),dev) -c prefix=$(DEPLOYED) $(ARGS); status=$$?; \
+		$(BIN)/tandem aws leftovers --prefix $(DEPLOYED) && exit $$status
 
 lock: ## compile constraints.txt from pyproject.toml
 	@scripts/setup.sh local

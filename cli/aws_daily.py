@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from cli.aws_nights import draw_nights
 from cli.aws_options import DEFAULT_PREFIX, OutputsOption, PrefixOption, ProfileOption, RegionOption, Where
 from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, one_of, out, table
 from cli.serving import draw_slate
 
 if TYPE_CHECKING:
     from local_mode.aws.logs import Line
+    from local_mode.aws.status import Part
 
 _FUNCTIONS = ("recommend", "events")
 _COLOURS = {"INFO": "dim", "WARNING": "yellow", "ERROR": "bold red"}
@@ -90,7 +92,8 @@ def status(
     region: RegionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say what serves, how old it is, and whether each part of a deployment answers. Exit status 1 where one does not.
+    """Say what serves, how old it is, whether each part answers, and how the last nights ended. Exit status 1 where
+    one does not.
 
     Example: tandem aws status --json
     """
@@ -101,9 +104,16 @@ def status(
     ok = all(part.ok for part in parts)
     rows = [["[green]ok[/]" if part.ok else "[bold red]no[/]", part.name, escape(part.found)] for part in parts]
     payload = {"ok": ok, "parts": {part.name: {"ok": part.ok, "found": part.found, **part.facts} for part in parts}}
-    emit(as_json, payload, lambda: out.print(table(prefix, ["", "part", "found"], rows, right=9)))
+    emit(as_json, payload, lambda: _draw_status(prefix, rows, parts))
     if not ok:
         raise typer.Exit(1)
+
+
+def _draw_status(prefix: str, rows: list[list[str]], parts: list[Part]) -> None:
+    out.print(table(prefix, ["", "part", "found"], rows, right=9))
+    for part in parts:
+        if part.name == "nights":
+            draw_nights(part.facts)
 
 
 def logs(

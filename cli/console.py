@@ -114,5 +114,5 @@ def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:
 
 
 def say(text: str) -> None:
-    """A sentence to the person at the terminal."""
-    err.print(text, highlight=False)
+    """A sentence to the person at the terminal; a command in it stays one line, to be copied."""
+    err.print(text, highlight=False, soft_wrap=True)

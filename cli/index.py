@@ -98,11 +98,13 @@ def load(
 def finalise(
     release: ReleaseOption = None,
     index: NameOption = None,
-    replicas: Annotated[int, typer.Option(min=0, help="Copies beside the first.")] = 0,
+    replicas: Annotated[
+        int | None, typer.Option(min=0, help="Copies beside the first; by default one, if there is a second node.")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonFlag = False,
 ) -> None:
-    """Merge a loaded index to one segment and block writes; it never changes again.
+    """Merge a loaded index to few segments and block writes; it never changes again.
 
     Example: tandem index finalise
     """

@@ -40,6 +40,11 @@ class Account:
         self._clients: dict[str, Any] = {}
 
     @property
+    def session(self) -> Any:
+        """The session of boto3, for a library that makes its clients itself."""
+        return self._session
+
+    @property
     def region(self) -> str | None:
         """The region; None where nothing names one."""
         name: str | None = self._session.region_name

@@ -7,7 +7,7 @@ command of `tandem aws` but the doctor starts here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ DEFAULT_PREFIX: Final = "tandem-dev"
 STACKS: Final = ("state", "service")
 """`<prefix>-state` holds what must not be lost, `<prefix>-service` what can be made again."""
 
+_NEWER: Final = "`npx cdk deploy --all` of this version of Tandem writes it."
 _DEPLOY: Final = "`npx cdk deploy --all` makes them; --prefix, --region and --profile say where they are looked for."
 
 
@@ -38,6 +39,23 @@ class Deployment:
     events_log_group: str
     search_endpoint: str = ""
     """URL of the search domain; empty where the profile has none."""
+    night_state_machine: str = ""
+    """ARN; it and what follows are empty where the stacks are older than the nightly run."""
+    night_schedule: str = ""
+    night_schedule_group: str = ""
+    training_role: str = ""
+    """ARN."""
+    training_image: str = ""
+    training_instance: str = ""
+    training_instances: str = ""
+    """How many."""
+    training_spot: str = ""
+    """`true` or `false`."""
+
+    def needed(self, *names: str) -> None:
+        """Raise DeploymentNotFound where one of these outputs is missing: the stacks are of an older version."""
+        if missing := [_camel(name) for name in names if not getattr(self, name)]:
+            raise DeploymentNotFound(f"the stacks of {self.prefix} lack the output {', '.join(missing)}.", fix=_NEWER)
 
     @classmethod
     def find(cls, account: Account, prefix: str) -> Deployment:
@@ -70,12 +88,10 @@ class Deployment:
     def of(cls, prefix: str, outputs: Mapping[str, str], source: str) -> Deployment:
         """From outputs by their names in the stacks; others are passed over."""
         names = {field.name: _camel(field.name) for field in fields(cls) if field.name != "prefix"}
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
         found = {name: outputs[camel] for name, camel in names.items() if camel in outputs}
-        if missing := [camel for name, camel in names.items() if name not in found and name != "search_endpoint"]:
-            raise DeploymentNotFound(
-                f"{source} lack the output {', '.join(missing)}.",
-                fix="`npx cdk deploy --all` of this version of Tandem writes it.",
-            )
+        if missing := [camel for name, camel in names.items() if name in needed and name not in found]:
+            raise DeploymentNotFound(f"{source} lack the output {', '.join(missing)}.", fix=_NEWER)
         found["api_url"] = found["api_url"].rstrip("/")
         if (endpoint := found.get("search_endpoint", "")) and "://" not in endpoint:
             found["search_endpoint"] = f"https://{endpoint}"

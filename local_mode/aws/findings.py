@@ -7,9 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-CPU_INSTANCE: Final = "ml.m5.xlarge"
-GPU_INSTANCE: Final = "ml.g4dn.xlarge"
-"""One T4, the cheapest GPU that SageMaker trains on."""
+from contracts.training_image import CPU_INSTANCE, GPU_INSTANCE, has_gpu
 
 PROFILES: Final = ("mini", "dev", "prod")
 """Context profiles of the stacks (`npx cdk deploy -c profile=…`)."""
@@ -54,4 +52,4 @@ class Wanted:
 
     @property
     def trains_on_gpu(self) -> bool:
-        return self.training_instance.startswith(("ml.g", "ml.p"))
+        return has_gpu(self.training_instance)

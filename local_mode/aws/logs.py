@@ -73,23 +73,39 @@ def follow(
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Line]:
     """Lines as `read` gives them, and from then on those that come. Ends when its caller stops asking."""
-    since = time.time() - since_seconds
-    shown: dict[str, float] = {}
+    tail = Tail(account, group, since_seconds, level)
     while True:
-        for line in _read_from(account, group, since, level):
-            if line.id not in shown:
-                shown[line.id] = line.at
-                yield line
-        since = max(since, time.time() - _SETTLING_SECONDS)
-        shown = {identity: at for identity, at in shown.items() if at >= since}
+        yield from tail.new()
         pause(POLL_SECONDS)
 
 
-def _read_from(account: Account, group: str, since: float, level: str) -> Iterator[Line]:
+class Tail:
+    """The end of a log group: each line once."""
+
+    def __init__(
+        self, account: Account, group: str, since_seconds: int, level: str = "INFO", streams: str = ""
+    ) -> None:
+        """`streams`: how the names of the log streams begin that are read; empty: all are."""
+        self._account, self._group, self._level, self._streams = account, group, level, streams
+        self._since = time.time() - since_seconds
+        self._shown: dict[str, float] = {}
+
+    def new(self) -> Iterator[Line]:
+        """Lines that have come since the last call, in order. Raises AwsCallFailed."""
+        for line in _read_from(self._account, self._group, self._since, self._level, self._streams):
+            if line.id not in self._shown:
+                self._shown[line.id] = line.at
+                yield line
+        self._since = max(self._since, time.time() - _SETTLING_SECONDS)
+        self._shown = {identity: at for identity, at in self._shown.items() if at >= self._since}
+
+
+def _read_from(account: Account, group: str, since: float, level: str, streams: str = "") -> Iterator[Line]:
     least = LEVELS.index(level)
     with naming_aws_failures():
         pages = account.client("logs").get_paginator("filter_log_events")
         sieve = {"filterPattern": _PATTERNS[level]} if level in _PATTERNS else {}
+        sieve |= {"logStreamNamePrefix": streams} if streams else {}
         for page in pages.paginate(logGroupName=group, startTime=int(since * 1000), **sieve):
             for event in page["events"]:
                 line = _line(event)

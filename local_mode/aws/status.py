@@ -13,8 +13,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from contracts.errors import TandemError
+from contracts.night import Outcome
 from local_mode.aws.account import naming_aws_failures
 from local_mode.aws.api import Api
+from local_mode.aws.night_history import UNKNOWN, History, history
 from local_mode.aws.stores import AwsStores
 
 _IN_VPC: Final = "vpc-"
@@ -38,6 +40,7 @@ def status(stores: AwsStores) -> list[Part]:
         ("api", _api),
         ("profiles", _profiles),
         ("events", _stream),
+        ("nights", _nights),
     ]
     if stores.deployment.search_endpoint:
         looks.append(("search", _search))
@@ -95,6 +98,38 @@ def _stream(stores: AwsStores) -> Part:
     described = stores.account.client("firehose").describe_delivery_stream(DeliveryStreamName=name)
     state = described["DeliveryStreamDescription"]["DeliveryStreamStatus"]
     return Part("events", state == "ACTIVE", f"{name}: {state}", {"stream": name, "status": state})
+
+
+def _nights(stores: AwsStores) -> Part:
+    """Not well where the last one failed; where they are turned off, that is what somebody wanted."""
+    if not stores.deployment.night_state_machine:
+        return Part("nights", True, "none: `npx cdk deploy --all` of this version of Tandem adds them", {})
+    told = history(stores)
+    next_run = told.schedule.next_run
+    facts = {
+        "schedule": told.schedule,
+        "next_run": next_run.isoformat() if next_run else None,
+        "running": told.running,
+        "last": told.last,
+        "success_age_seconds": told.success_age_seconds,
+    }
+    failed = bool(told.last) and told.last[0].outcome in (Outcome.FAILED, UNKNOWN)
+    return Part("nights", not failed, _told(told), facts)
+
+
+def _told(told: History) -> str:
+    if told.running:
+        now = f"{told.running[0].name} runs since {told.running[0].seconds / 60:.0f} minutes"
+    elif not told.schedule.enabled:
+        now = "turned off (`tandem aws resume`)"
+    else:
+        now = f"next {told.schedule.when}"
+    if not told.last:
+        return f"{now}; none has begun yet"
+    last = told.last[0]
+    age = told.success_age_seconds
+    good = "none has ended well" if age is None else f"the last that ended well {age / 3600:.1f} hours ago"
+    return f"{now}; {last.night} {last.outcome}{f': {last.reason}' if last.reason else ''}; {good}"
 
 
 def _search(stores: AwsStores) -> Part:

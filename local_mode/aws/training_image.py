@@ -1,8 +1,8 @@
 """Which container trains: AWS's own PyTorch image, by region, and what an address of an image is made of.
 
 AWS keeps the images in an account per group of regions. The accounts are those of aws-cdk-lib 2.275.0 (regional fact
-`DLC_REPOSITORY_ACCOUNT`, November 2026); a region that is not here needs an image that is named. The tags are those of
-aws/deep-learning-containers of August 2026. `account_checks.py` looks whether the image is there.
+`DLC_REPOSITORY_ACCOUNT`, November 2026); a region that is not here needs an image that is named. The tags are in
+`contracts/training_image.py`. `account_checks.py` looks whether the image is there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+
+from contracts.training_image import CPU_TAG, GPU_TAG, REPOSITORY
 
 _MOST_REGIONS: Final = "763104351884"
 _ACCOUNTS: Final = {
@@ -37,10 +39,6 @@ _ACCOUNTS: Final = {
 }
 """Region → the account of its registry."""
 
-CPU_TAG: Final = "2.13-cpu-amzn2023-sagemaker"
-GPU_TAG: Final = "2.12-cu130-amzn2023-sagemaker"
-"""CUDA 13.0: an image with 13.3 needs a newer driver than an instance may have."""
-_REPOSITORY: Final = "pytorch"
 _ADDRESS: Final = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<repository>[^:@]+):(?P<tag>.+)"
 )
@@ -70,4 +68,4 @@ def read_image(address: str) -> Image | None:
 def default_image(region: str, *, gpu: bool) -> Image | None:
     """AWS's own image in a region; None where this table does not know its account."""
     account = _ACCOUNTS.get(region)
-    return Image(account, region, _REPOSITORY, GPU_TAG if gpu else CPU_TAG) if account else None
+    return Image(account, region, REPOSITORY, GPU_TAG if gpu else CPU_TAG) if account else None

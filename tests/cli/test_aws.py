@@ -23,6 +23,7 @@ from stores.releases import LocalReleases
 from tests.cli.test_commands import commands, example
 from tests.index_loader.worlds import seal
 from tests.local_mode.aws_deployment import deploy, signed_api
+from tests.local_mode.night_deployment import night_outputs
 from tests.toy_world import toy_model
 
 LINE = {"level": "ERROR", "message": "request", "status": 503, "endpoint": "events", "user": "9f86d081884c7d65"}
@@ -40,7 +41,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, moto_endpoint: str) -> I
             current = local.current()
             publish(local, seal(local, toy_model(seed=seed)), None, current.etag if current else None)
         with signed_api(folder / ".tandem") as url:
-            deploy(account, "tandem-dev", api_url=url)
+            deploy(account, "tandem-dev", api_url=url, nights=night_outputs(account, "tandem-dev"))
             stores = AwsStores(Deployment.find(account, "tandem-dev"), account, folder / ".tandem")
             for release in local.ids():
                 stores.releases.copy_in(local, release)
@@ -90,12 +91,17 @@ def releases(workplace: Path) -> list[str]:
     return LocalReleases(workplace / ".tandem").ids()
 
 
-REHEARSAL = "aws rehearse-serving"
-"""Starts servers of its own: `tests/rehearsal` runs it."""
+ELSEWHERE = {
+    "aws rehearse-serving": "starts servers of its own: tests/rehearsal runs it",
+    "aws nightly-rehearsal": "likewise",
+    "aws train": "needs the SDK of SageMaker in a process of its own: tests/local_mode/test_aws_training.py runs it",
+}
+EXAMPLES = sorted(name for name in commands() if name.startswith("aws ") and name not in ELSEWHERE)
 
 
-@pytest.mark.parametrize("name", sorted(name for name in commands() if name.startswith("aws ") and name != REHEARSAL))
-def test_the_example_of_every_help_runs(name: str, here: Tandem) -> None:
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_of_every_help_runs(name: str, here: Tandem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local_mode.aws.prices.MAX_AGE_DAYS", 36_500)  # old prices stop `aws cost`, not this suite
     words = shlex.split(example(commands()[name]))[2:]
     words = [releases(here.folder)[0] if word.startswith("r2026") else word for word in words]
     # the doctor finds no CDK here, and the gate may say no to so small a world: both are answers

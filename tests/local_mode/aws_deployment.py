@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +26,16 @@ _AUTHORIZATION: Final = re.compile(
 )
 
 
-def deploy(account: Account, prefix: str, api_url: str = "https://api.invalid", search: str = "") -> None:
-    """Make both stacks of a deployment."""
+def deploy(
+    account: Account,
+    prefix: str,
+    api_url: str = "https://api.invalid",
+    search: str = "",
+    nights: Mapping[str, str] | None = None,
+) -> None:
+    """Make both stacks of a deployment; `nights`: outputs of what its nights have (`night_deployment.py`)."""
     cloudformation = account.client("cloudformation")
-    for name, template in (("state", _state(prefix, search)), ("service", _service(prefix, api_url))):
+    for name, template in (("state", _state(prefix, search)), ("service", _service(prefix, api_url, nights or {}))):
         body = msgspec.json.encode(template).decode()
         cloudformation.create_stack(StackName=f"{prefix}-{name}", TemplateBody=body)
     account.client("s3").create_bucket(
@@ -65,7 +71,7 @@ def _state(prefix: str, search: str) -> dict[str, Any]:
     }
 
 
-def _service(prefix: str, api_url: str) -> dict[str, Any]:
+def _service(prefix: str, api_url: str, nights: Mapping[str, str]) -> dict[str, Any]:
     groups = {
         name: {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"/aws/lambda/{prefix}-{name.lower()}"}}
         for name in ("Recommend", "Events")
@@ -77,6 +83,7 @@ def _service(prefix: str, api_url: str) -> dict[str, Any]:
             "EventsStream": {"Value": f"{prefix}-events"},
             "RecommendLogGroup": {"Value": {"Ref": "Recommend"}},
             "EventsLogGroup": {"Value": {"Ref": "Events"}},
+            **{name: {"Value": value} for name, value in nights.items()},
         },
     }
 

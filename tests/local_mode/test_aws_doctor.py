@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from contracts.training_image import CPU_TAG, GPU_TAG
 from local_mode.aws import account_checks, machine_checks
 from local_mode.aws.account import Account
 from local_mode.aws.doctor import examine, examine_machine
 from local_mode.aws.findings import Finding, Status, Wanted
-from local_mode.aws.training_image import CPU_TAG, GPU_TAG, default_image, read_image
+from local_mode.aws.training_image import default_image, read_image
 from tests.aws import REGION
 from tests.local_mode.aws_deployment import serving
 
