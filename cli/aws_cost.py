@@ -24,8 +24,8 @@ FREE_UNDER: Final = 0.005
 """USD; lines below half a cent say nothing."""
 ENDPOINT_ZONES: Final = 2
 """Hours of interface endpoints that an hour of a private network costs: one in each of two zones (infra/network.py)."""
-MAX_HISTORY_DAYS: Final = 3_650
-"""Stands for a history that nothing leaves."""
+HISTORY_DAYS: Final = 730
+"""Where nothing leaves the history, the bill is that of the day on which it is two years long."""
 
 
 def cost(
@@ -90,7 +90,7 @@ def sizes_of(deployment: Deployment) -> Sizes:
         endpoint_zones=ENDPOINT_ZONES * deployment.in_vpc,
         restorable=deployment.keep_data,
         retention_days=deployment.retention_days,
-        history_days=night.history_days or MAX_HISTORY_DAYS,
+        history_days=night.history_days or HISTORY_DAYS,
         log_days=deployment.log_days,
         requests_per_second=deployment.requests_per_second,
     )

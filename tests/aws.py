@@ -6,11 +6,13 @@ fixture `moto_endpoint`.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -50,3 +52,12 @@ def moto_endpoint() -> Iterator[str]:
                 yield f"http://{host}:{port}"
         finally:
             server.stop()
+
+
+def run_machines(endpoint: str, *, run: bool = True) -> None:
+    """Let moto run what Step Functions is told to start, or only note it: one setting for all tests of a process."""
+    body = json.dumps({"stepfunctions": {"execute_state_machine": run}}).encode()
+    request = Request(  # noqa: S310  # moto's own server on the loopback address
+        f"{endpoint}/moto-api/config", body, {"Content-Type": "application/json"}, method="POST"
+    )
+    urlopen(request, timeout=10).close()  # noqa: S310  # see above

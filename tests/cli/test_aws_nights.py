@@ -17,9 +17,10 @@ from local_mode.aws import night_run
 from local_mode.aws.account import Account
 from local_mode.aws.deployment import Deployment
 from local_mode.aws.stores import AwsStores
+from tests.aws import run_machines
 from tests.cli.test_aws import Tandem
 from tests.local_mode.aws_deployment import deploy, signed_api
-from tests.local_mode.night_deployment import PastNights, definition, night_outputs, run_machines
+from tests.local_mode.night_deployment import PastNights, definition, night_outputs
 
 SLOW_SECONDS = 60
 

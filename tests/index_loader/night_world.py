@@ -26,7 +26,7 @@ from stores.release_files import TrainingFacts, write_bundle
 from stores.releases import Releases
 from stores.s3_bucket import Bucket, s3_client
 from stores.s3_releases import S3Releases
-from tests.aws import REGION
+from tests.aws import REGION, run_machines
 from tests.toy_world import toy_model
 
 
@@ -47,6 +47,7 @@ class NightWorld:
         )
         patch.setenv("AWS_ENDPOINT_URL", endpoint)
         patch.setattr(stores.s3_bucket, "s3_client", lambda: self.client)  # making one costs a tenth of a second
+        run_machines(endpoint, run=False)
         self.machines = boto3.client("stepfunctions", endpoint_url=endpoint)
         machine = {"name": f"night-{name}", "definition": "{}", "roleArn": "arn:aws:iam::123456789012:role/night"}
         self._machine = self.machines.create_state_machine(**machine)["stateMachineArn"]

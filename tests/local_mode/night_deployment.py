@@ -113,17 +113,6 @@ def night_outputs(account: Account, prefix: str, states: dict[str, Any] | None =
     }
 
 
-def run_machines(endpoint: str) -> None:
-    """Let moto run what is started, instead of only noting it."""
-    from urllib.request import Request, urlopen
-
-    body = json.dumps({"stepfunctions": {"execute_state_machine": True}}).encode()
-    request = Request(  # noqa: S310  # moto's own server on the loopback address
-        f"{endpoint}/moto-api/config", body, {"Content-Type": "application/json"}, method="POST"
-    )
-    urlopen(request, timeout=10).close()  # noqa: S310  # see above
-
-
 def snapshot_report(night: str, position: str = "2026-11-24") -> SnapshotReport:
     """A report on a small snapshot."""
     return SnapshotReport(

@@ -22,8 +22,9 @@ from local_mode.aws.night_plan import plan
 from local_mode.aws.schedule import Scheduling, next_daily
 from local_mode.aws.status import status
 from local_mode.aws.stores import AwsStores
+from tests.aws import run_machines
 from tests.local_mode.aws_deployment import deploy
-from tests.local_mode.night_deployment import IMAGE, PastNights, definition, night_outputs, run_machines
+from tests.local_mode.night_deployment import IMAGE, PastNights, definition, night_outputs
 
 SLOW = 30
 """Seconds that a machine waits that is to be found running."""
