@@ -45,11 +45,12 @@ bench-million: ## a million items: train, load, verify, query (half an hour; WOR
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.index --items 1000000 --users 100000 --work $(or $(WORK),.bench/million) $(ARGS)
 
-soak: ## hundreds of kills of train, export, load, publish and profile writers; thousands of requests to a failing engine
+soak: ## hundreds of kills of train, export, load, publish, profile writers and whole nights; thousands of requests to a failing engine
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.kill_soak $(ARGS)
 	@$(BIN)/python -m benchmarks.loader_soak
 	@$(BIN)/python -m benchmarks.profile_soak
+	@$(BIN)/python -m benchmarks.night_soak
 	@$(BIN)/python -m benchmarks.faults
 
 opensearch: ## start the search server that the tests use (stop it with `tandem opensearch stop`)

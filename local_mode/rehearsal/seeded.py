@@ -1,13 +1,13 @@
 """A rehearsal's first day: the stand-ins filled by the very steps that fill a deployment.
 
 Trains on real or generated data, copies the release, loads it into the search engine, publishes, and writes every
-user's profile. `tandem aws rehearse-serving` calls it.
+user's profile. `tandem aws rehearse-serving` and `nightly-rehearsal` call it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +29,18 @@ def seeded(
 ) -> Seeded:
     """Train on `data` (None: a generated world) and make the stand-ins serve it from the search engine."""
     dataset = prepare(folder, data, 0, say)
+    with stores_of(standing, folder) as stores:
+        return seed_with(stores, dataset, progress)
+
+
+@contextmanager
+def stores_of(standing: StandIns, folder: Path) -> Iterator[AwsStores]:
+    """The stores of the deployment that the stand-ins are, as commands reach them."""
     deployment = Deployment.of("rehearsal", standing.outputs | _NO_API, "the stand-ins")
-    settings = TrainingSettings(effort=Effort.QUICK)
     with closing(Account()) as account:
-        stores = AwsStores(deployment, account, folder / "home")
-        # however small the catalogue: it is the search engine that is rehearsed
-        return seed(dataset, stores, settings, engine_above=0, progress=progress)
+        yield AwsStores(deployment, account, folder / "home")
+
+
+def seed_with(stores: AwsStores, dataset: Path, progress: Progress) -> Seeded:
+    """As `tandem aws seed` does, searched in the engine however small the catalogue: it is the engine that is tried."""
+    return seed(dataset, stores, TrainingSettings(effort=Effort.QUICK), engine_above=0, progress=progress)

@@ -32,7 +32,7 @@ DATA: Final = "rehearsal-data"
 TABLE: Final = "rehearsal-profiles"
 STREAM: Final = "rehearsal-events"
 SECRET: Final = "rehearsal-log-key"  # the name of one
-_ACCOUNT: Final = "123456789012"
+ACCOUNT: Final = "123456789012"
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ def only_these(environment: Mapping[str, str]) -> Iterator[None]:
 def _moto() -> Iterator[str]:
     try:
         from moto.server import ThreadedMotoServer
+
+        from local_mode.rehearsal.moto_private import writing_in_one_step
     except ModuleNotFoundError as error:
         raise ExtraMissing(
             "the rehearsal needs moto, which is not installed.", fix="pip install 'tandem-recommender[local,test]'"
@@ -112,7 +114,8 @@ def _moto() -> Iterator[str]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        with writing_in_one_step():
+            yield f"http://{host}:{port}"
     finally:
         server.stop()
 
@@ -131,7 +134,7 @@ def make_resources() -> None:
         client["firehose"].create_delivery_stream(
             DeliveryStreamName=STREAM,
             ExtendedS3DestinationConfiguration={
-                "RoleARN": f"arn:aws:iam::{_ACCOUNT}:role/rehearsal",
+                "RoleARN": f"arn:aws:iam::{ACCOUNT}:role/rehearsal",
                 "BucketARN": f"arn:aws:s3:::{DATA}",
                 "Prefix": "events/",
             },

@@ -62,18 +62,19 @@ def check_changed(before: dict[str, Any], after: dict[str, Any], seen: list[str]
         raise VerificationFailed("the slate does not say why.")
 
 
-def call(url: str, path: str, body: dict[str, Any], what: str) -> Step:
-    """One POST of JSON."""
-    data = json.dumps(body)
+def call(url: str, path: str, body: dict[str, Any] | None, what: str) -> Step:
+    """One POST of JSON; without a body, one GET."""
+    method, data = ("GET", "") if body is None else ("POST", json.dumps(body))
     where = urlsplit(url)
     connection = HTTPConnection(where.hostname or "", where.port, timeout=_SECONDS)
     try:
-        connection.request("POST", path, data, {"content-type": "application/json"})
+        connection.request(method, path, data or None, {"content-type": "application/json"})
         response = connection.getresponse()
         answer = json.loads(response.read())
     finally:
         connection.close()
-    command = f"curl -s {url}{path} -H 'content-type: application/json' -d '{data}'"
+    sent = f" -H 'content-type: application/json' -d '{data}'" if data else ""
+    command = f"curl -s {url}{path}{sent}"
     return Step(what, command, response.status, answer)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tarfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -14,12 +16,14 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from filelock import FileLock
 
 from index_loader.publish import publish
 from index_loader.run import publish_or_load_again, run
 from local_mode.lambda_runtime.function import Function
 from local_mode.rehearsal.serving import HANDLERS, Rehearsed, behind_a_gateway, functions_of
 from local_mode.rehearsal.stand_ins import RELEASES, StandIns, make_resources, only_these
+from local_mode.rehearsal.synthesis import Assembly, context_of, synthesise
 from stores.releases import LocalReleases
 from stores.s3_releases import S3Releases
 from stores.search_engine import loader_client
@@ -86,17 +90,22 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def recording_bundle(serving_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built bundle, entry by entry, and the module that notes its calls."""
-    folder = tmp_path_factory.mktemp("recording-bundle")
-    for entry in serving_bundle.iterdir():
+    """The built bundle of the API, and the modules that note its calls."""
+    return recorded(serving_bundle, "recording_serving.py", tmp_path_factory.mktemp("recording-bundle"))
+
+
+def recorded(bundle: Path, recorder: str, folder: Path) -> Path:
+    """A bundle, entry by entry, and what stands before its handlers."""
+    for entry in bundle.iterdir():
         (folder / entry.name).symlink_to(entry)
-    shutil.copy(Path(__file__).with_name("recording.py"), folder)
+    for name in ("recording.py", recorder):
+        shutil.copy(Path(__file__).with_name(name), folder)
     return folder
 
 
 def noted(bundle: Path, standing: StandIns, record: Path, home: Path) -> AbstractContextManager[dict[str, Function]]:
     """The functions under SnapStart, none started, their calls noted."""
-    handlers = {name: f"recording.{handler.rpartition('.')[2]}" for name, handler in HANDLERS.items()}
+    handlers = {name: f"recording_serving.{handler.rpartition('.')[2]}" for name, handler in HANDLERS.items()}
     return functions_of(bundle, standing, home, handlers=handlers, more={"RECORD": str(record)})
 
 
@@ -122,3 +131,27 @@ def ask(url: str, method: str, path: str, body: Any = None, **headers: str) -> t
         connection.request(method, path, data, {"content-type": "application/json", **headers})
         response = connection.getresponse()
         return response.status, json.loads(response.read())
+
+
+@pytest.fixture(scope="session")
+def assembly(
+    serving_bundle: Path, night_bundle: Path, jobs_archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Assembly:
+    """The stacks of a deployment with a search domain, synthesised once for all processes of a run."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder = shared / "synthesised"
+    with FileLock(shared / "synthesised.lock"):
+        if not (folder / "manifest.json").is_file():
+            jobs = without_vendor(jobs_archive, shared / "sourcedir.tar.gz")
+            synthesise(folder, context_of(serving_bundle, night_bundle, jobs, effort="quick"))
+    return Assembly(folder)
+
+
+def without_vendor(archive: Path, out: Path) -> Path:
+    """The archive of the jobs less its libraries, which this environment has too: every job unpacks 200 MB less."""
+    with tarfile.open(archive) as whole, tarfile.open(out, "w:gz", compresslevel=1) as light:
+        for entry in whole:
+            if not entry.name.startswith("vendor/"):
+                light.addfile(entry, whole.extractfile(entry))
+    return out

@@ -1,7 +1,8 @@
-"""Stands before the handlers in a bundle of the tests: notes every call to AWS as botocore makes it.
+"""Notes every call to AWS as botocore makes it, and every one to a search domain: service, operation, and on what.
 
-One line of JSON a call, to the file that RECORD names: service, operation, and what it is on. Copied into the bundle
-and named in place of `lambda_user_tower.handler`; the functions themselves know nothing of it.
+One line of JSON a call, to the file that RECORD names, under the name of who makes it. Functions of the tests find it
+before their handlers (`recording_serving.py`, `recording_night.py`), jobs by `recorded/sitecustomize.py`; they
+themselves know nothing of it.
 """
 
 from __future__ import annotations
@@ -11,32 +12,48 @@ import os
 from pathlib import Path
 from typing import Any
 
-from botocore.client import BaseClient
-from opensearchpy import Transport
 
-_RECORD = Path(os.environ["RECORD"])
-_call, _perform = BaseClient._make_api_call, Transport.perform_request
+def who() -> str:
+    """The function by its handler, or the job by its name."""
+    if handler := os.environ.get("_HANDLER"):
+        return handler.rpartition(".")[2]
+    return os.environ.get("TRAINING_JOB_NAME") or Path(os.environ["TANDEM_ML"]).parent.name
 
 
-def _note(service: str, operation: str, on: dict[str, Any]) -> None:
-    function = os.environ["_HANDLER"].rpartition(".")[2]
+def note(function: str, service: str, operation: str, on: dict[str, Any], record: Path | None = None) -> None:
+    """One call."""
     line = json.dumps({"function": function, "service": service, "operation": operation, "on": on})
-    with _RECORD.open("a") as file:
+    with (record or Path(os.environ["RECORD"])).open("a") as file:
         file.write(line + "\n")
 
 
-def _recorded(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+def note_calls_of_botocore(client: Any) -> None:
+    """`client`: the module botocore.client."""
+    call = client.BaseClient._make_api_call
+
+    def recorded(self: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        note(who(), self.meta.service_model.service_name, operation, named(parameters))
+        return call(self, operation, parameters)
+
+    client.BaseClient._make_api_call = recorded
+
+
+def named(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What a call is on: its texts, and the keys of a call that deletes several objects."""
     on = {name: value for name, value in parameters.items() if isinstance(value, str)}
-    _note(client.meta.service_model.service_name, operation, on)
-    return _call(client, operation, parameters)
+    if "Delete" in parameters:
+        on["Keys"] = [each["Key"] for each in parameters["Delete"]["Objects"]]
+    if "RequestItems" in parameters:
+        on["TableName"] = next(iter(parameters["RequestItems"]))
+    return on
 
 
-def _searched(transport: Transport, method: str, url: str, *rest: Any, **more: Any) -> Any:
-    _note("es", method, {"url": url})
-    return _perform(transport, method, url, *rest, **more)
+def note_calls_of_search(transport: Any) -> None:
+    """`transport`: opensearchpy's class of that name."""
+    perform = transport.perform_request
 
+    def searched(self: Any, method: str, url: str, *rest: Any, **more: Any) -> Any:
+        note(who(), "es", method, {"url": url})
+        return perform(self, method, url, *rest, **more)
 
-BaseClient._make_api_call = _recorded
-Transport.perform_request = _searched
-
-from lambda_user_tower.handler import events, handler  # noqa: E402, F401  # what AWS calls, once the calls are noted
+    transport.perform_request = searched

@@ -15,8 +15,9 @@ import pytest
 
 from local_mode.rehearsal.serving import behind_a_gateway
 from local_mode.rehearsal.stand_ins import RELEASES, SECRET, STREAM, TABLE, StandIns
+from local_mode.rehearsal.synthesis import Assembly
 from local_mode.rehearsal.walk import walk
-from tests.infra.synthesis import Synthesised, several, synthesise, text_of
+from tests.infra.synthesis import Synthesised, several, text_of
 from tests.rehearsal.conftest import Night, ask, noted
 from tests.toy_world import item_id
 
@@ -52,9 +53,8 @@ class Called(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory, serving_bundle: Path) -> Synthesised:
-    context = {"profile": "dev", "bundle": str(serving_bundle)}
-    return synthesise(context, tmp_path_factory.mktemp("cdk"))
+def dev(assembly: Assembly) -> Synthesised:
+    return Synthesised("dev", assembly.folder, set())
 
 
 @pytest.fixture(scope="module")
