@@ -29,8 +29,8 @@ _NAMED: Final = {
 _OURS: Final = re.compile(rf"(?<![\w-])({'|'.join(sorted(_NAMED.values(), key=len, reverse=True))}): (\S.*)", re.DOTALL)
 _QUOTED: Final = re.compile(r'ErrorMessage "(.*?)"\s*(?:ExtraInfo|Command|\Z)', re.DOTALL)
 """What the toolkit says that a script said."""
-_TAIL: Final = re.compile(r"(?:, exit code: \d+|\s*\(Service: [^()]*\))\s*$")
-"""What SageMaker and the SDK add behind a text."""
+_TAIL: Final = re.compile(r"(?:, exit code: 1|\s*\(Service: [^()]*\))\s*$")
+"""What SageMaker and the SDK add behind a text. Another code than 1 says more: 137 is a kill, or no memory left."""
 _JOB: Final = re.compile(rf"-({'|'.join(Step)})-[0-9a-f]{{8}}$")
 _IMAGE: Final = re.compile(r"\d+\.dkr\.ecr\.(?P<region>[\w-]+)\.amazonaws\.com(?:\.cn)?/[\w./:@-]*[\w]")
 

@@ -202,7 +202,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         },
         "job-failed",
         "gate",
-        "See job logs for more information",
+        "See job logs for more information, exit code: 137",
     ),
     "processing job that SageMaker breaks": (
         {"error": processing("backfill", FailureReason="InternalServerError: We encountered an internal error.")},
