@@ -125,7 +125,9 @@ def destroy(tmp_path: Path) -> Any:
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
 
     def run(*options: str, says: str = "") -> tuple[int, list[str]]:
-        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        outer = {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}  # of a `make test ARGS=…` around this
+        environment = {name: value for name, value in os.environ.items() if name not in outer}
+        environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
         make = ["make", "-s", "destroy", f"BIN={tmp_path}", *options]
         done = subprocess.run(make, cwd=REPOSITORY, env=environment, input=says, capture_output=True, text=True)
         return done.returncode, calls.read_text().splitlines() if calls.exists() else []

@@ -81,10 +81,13 @@ class World:
             self.stream.put_record_batch(DeliveryStreamName=STREAM, Records=records)
 
     def day(self, n: int = 60, back: timedelta = timedelta()) -> None:
-        """`n` events of users that there are, some days ago."""
+        """`n` events of users that there are, some days ago, with what is as popular as it was and mostly new to them.
+
+        What users had before is nothing to find: nights of repeats alone would leave nothing to judge a model by.
+        """
         events = self.dataset().events.sample(n, seed=n, with_replacement=True)
-        pairs = list(zip(events["user_id"].to_list(), events["item_id"].to_list(), strict=True))
-        self.happens(pairs, datetime.now(UTC) - back)
+        pairs = zip(events["user_id"].to_list(), events["item_id"].shuffle(seed=n).to_list(), strict=True)
+        self.happens(list(pairs), datetime.now(UTC) - back)
 
     def run(self, **told: Any) -> Ended:
         """A whole night."""
