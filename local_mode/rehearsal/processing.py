@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ def run_processing(
     for each in outputs:
         send_up(_here(each["S3Output"]["LocalPath"], ml), each["S3Output"]["S3Uri"], s3)
     message = _message(ml)
+    shutil.rmtree(ml / "processing", ignore_errors=True)  # inputs and the unpacked archive, as its machine goes
     if exit_code == 0:
         return ProcessingResult("Completed", exit_message=message)
     shown = exit_code if exit_code > 0 else 128 - exit_code  # as a shell counts signals
@@ -114,7 +116,9 @@ def _environment(request: Mapping[str, Any], ml: Path, environment: Mapping[str,
     temporary = ml.parent / "tmp"
     temporary.mkdir(exist_ok=True)
     told = {
-        name: re.sub("^/tmp(?=/|$)", str(temporary), value.replace(CONTAINER, str(ml)))
+        name: re.sub("^/tmp(?=/|$)", str(temporary), value)
+        if value.startswith("/tmp")  # noqa: S108  # the container's, not this machine's
+        else value.replace(CONTAINER, str(ml))
         for name, value in request.get("Environment", {}).items()
     }
     return {
