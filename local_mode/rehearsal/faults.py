@@ -113,12 +113,6 @@ class Faults:
         return step
 
 
-def kill_group(pid: int) -> None:
-    """`kill -9` of a process group, gone or not."""
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-
-
 def kill_below(folder: Path) -> None:
     """`kill -9` of every process that works in a folder or below it."""
     for process in Path("/proc").iterdir():

@@ -20,16 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from local_mode.rehearsal.faults import kill_group
+from local_mode.rehearsal.container import POLL_SECONDS, ends_at, kill_group, relocated, shell_status
 from local_mode.rehearsal.s3_folders import bring_down, send_up
 
-CONTAINER: Final = "/opt/ml"
-"""Where a container finds its folders."""
 MESSAGE_CHARACTERS: Final = 1_024
 """Of ExitMessage, in DescribeProcessingJob."""
-LONGEST_SECONDS: Final = 86_400
-"""SageMaker's own limit where a request names none."""
-_POLL_SECONDS: Final = 0.05
 _INHERITED: Final = ("HOME", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables of this process that the command sees; nothing of this repository's."""
 
@@ -69,13 +64,12 @@ def run_processing(
     shutil.rmtree(ml / "processing", ignore_errors=True)  # inputs and the unpacked archive, as its machine goes
     if exit_code == 0:
         return ProcessingResult("Completed", exit_message=message)
-    shown = exit_code if exit_code > 0 else 128 - exit_code  # as a shell counts signals
-    reason = f"AlgorithmError: See job logs for more information, exit code: {shown}"
+    reason = f"AlgorithmError: See job logs for more information, exit code: {shell_status(exit_code)}"
     return ProcessingResult("Failed", reason, message)
 
 
 def _here(path: str, ml: Path) -> Path:
-    return Path(path.replace(CONTAINER, str(ml), 1))
+    return Path(relocated(path, ml))
 
 
 def _tell(request: Mapping[str, Any], ml: Path) -> None:
@@ -90,10 +84,10 @@ def _run(request: Mapping[str, Any], ml: Path, environment: Mapping[str, str], e
     """The exit status of the command; None where it took longer than it may."""
     application = request["AppSpecification"]
     command = [*application["ContainerEntrypoint"], *application.get("ContainerArguments", ())]
-    until = time.monotonic() + request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", LONGEST_SECONDS)
+    until = ends_at(request)
     with (ml.parent / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  # what the state machine says, which is this repository's
-            [part.replace(CONTAINER, str(ml)) for part in command],
+            [relocated(part, ml) for part in command],
             cwd=ml,
             env=_environment(request, ml, environment),
             stdin=subprocess.DEVNULL,
@@ -104,7 +98,7 @@ def _run(request: Mapping[str, Any], ml: Path, environment: Mapping[str, str], e
         try:
             with exposed(lambda: kill_group(process.pid)):
                 while (exit_code := process.poll()) is None and time.monotonic() < until:
-                    time.sleep(_POLL_SECONDS)
+                    time.sleep(POLL_SECONDS)
                 return exit_code
         finally:
             kill_group(process.pid)
@@ -118,7 +112,7 @@ def _environment(request: Mapping[str, Any], ml: Path, environment: Mapping[str,
     told = {
         name: re.sub("^/tmp(?=/|$)", str(temporary), value)
         if value.startswith("/tmp")  # noqa: S108  # the container's, not this machine's
-        else value.replace(CONTAINER, str(ml))
+        else relocated(value, ml)
         for name, value in request.get("Environment", {}).items()
     }
     return {

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -27,18 +27,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import ExtraMissing, RequestInvalid
+from local_mode.rehearsal.container import CONTAINER, POLL_SECONDS, ends_at, kill_group, relocated, shell_status
 from local_mode.rehearsal.s3_folders import bring_down, send_up
 
-CONTAINER: Final = "/opt/ml"
-"""Where a container finds its folders; here it is the scratch folder of an attempt."""
 HOST: Final = "algo-1"
 FRAMEWORK: Final = "sagemaker_pytorch_container.training:main"
 """What the PyTorch images of AWS set as SAGEMAKER_TRAINING_MODULE."""
 REASON_CHARACTERS: Final = 1_024
 """Of the failure file, in DescribeTrainingJob."""
-LONGEST_SECONDS: Final = 86_400
-"""SageMaker's own limit where a request names none."""
-_POLL_SECONDS: Final = 0.05
 _INHERITED: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables of this process that the toolkit sees; nothing of this repository's."""
 
@@ -104,6 +100,7 @@ def run_training(
         if missing := _lay_out(request, attempt.ml, s3):
             return _ended(request, attempts, JobStatus.FAILED, f"ClientError: Data download failed: {missing}")
         status, exit_code = _run(request, attempt, environment, taken_away)
+        shutil.rmtree(attempt.ml / "code", ignore_errors=True)  # the unpacked archive, 200 MB
         if checkpoints := _checkpoints(request, attempt.ml):  # half-written files too; nothing in S3 is removed
             send_up(checkpoints, request["CheckpointConfig"]["S3Uri"], s3)
         if status is not JobStatus.INTERRUPTED:
@@ -167,7 +164,7 @@ def _run(
     request: Mapping[str, Any], attempt: Attempt, environment: Mapping[str, str], taken_away: TakenAway
 ) -> tuple[JobStatus, int]:
     """How the attempt ended, and the exit status of the toolkit where it ended by itself."""
-    until = time.monotonic() + request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", LONGEST_SECONDS)
+    until = ends_at(request)
     with attempt.log.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "sagemaker_training.cli.train"],
@@ -183,24 +180,16 @@ def _run(
                     return JobStatus.INTERRUPTED, 0
                 if time.monotonic() > until:
                     return JobStatus.STOPPED, 0
-                time.sleep(_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
         finally:
-            _kill_group(process)
+            kill_group(process.pid)
+            process.wait()
     return JobStatus.FAILED if exit_code else JobStatus.COMPLETED, exit_code
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """As an instance ends: all at once, and nothing is told."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:  # all have ended by themselves
-        return
-    process.wait()
 
 
 def _environment(request: Mapping[str, Any], ml: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """What a container of the PyTorch image is told, with its folders where they lie here."""
-    told = {name: value.replace(CONTAINER, str(ml)) for name, value in request.get("Environment", {}).items()}
+    told = {name: relocated(value, ml) for name, value in request.get("Environment", {}).items()}
     checkpoints = _checkpoints(request, ml)
     return {
         **{name: os.environ[name] for name in _INHERITED if name in os.environ},
@@ -218,14 +207,14 @@ def _checkpoints(request: Mapping[str, Any], ml: Path) -> Path | None:
     """The folder that is mirrored to S3, if any is."""
     if "CheckpointConfig" not in request:
         return None
-    return Path(request["CheckpointConfig"].get("LocalPath", f"{CONTAINER}/checkpoints").replace(CONTAINER, str(ml)))
+    return Path(relocated(request["CheckpointConfig"].get("LocalPath", f"{CONTAINER}/checkpoints"), ml))
 
 
 def _failure_reason(ml: Path, status: int) -> str:
-    """As DescribeTrainingJob words it; a process that a signal ended has the status of a shell."""
+    """As DescribeTrainingJob words it."""
     file = ml / "output" / "failure"
     text = file.read_text(errors="replace")[:REASON_CHARACTERS] if file.is_file() else ""
-    return f"AlgorithmError: {text}, exit code: {status if status > 0 else 128 - status}"
+    return f"AlgorithmError: {text}, exit code: {shell_status(status)}"
 
 
 def _ended(request: Mapping[str, Any], attempts: list[Attempt], status: JobStatus, reason: str) -> TrainingResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +59,7 @@ class TrainingAccount:
     def run(self, request: dict[str, Any], taken_away: TakenAway = lambda _: False) -> TrainingResult:
         environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         told = environment | {"AWS_ENDPOINT_URL": self.endpoint}
-        result = run_training(request, self.folder, told, self.s3, taken_away)
-        for attempt in result.attempts:
-            shutil.rmtree(attempt.ml / "code", ignore_errors=True)  # the libraries of an archive, 200 MB
-        return result
+        return run_training(request, self.folder, told, self.s3, taken_away)
 
     def model(self, result: TrainingResult, folder: Path) -> Path:
         """What a training has left in S3."""
