@@ -102,6 +102,10 @@ class NightFacts(msgspec.Struct, frozen=True, kw_only=True):
     accept: tuple[Accept, ...] = ()
 
 
+REASON_CHARACTERS: Final = 4_000
+"""Of a verdict or an outcome: the state machine carries it, and people read it."""
+
+
 class Decision(StrEnum):
     """What the state machine does after a verdict."""
 
@@ -119,7 +123,7 @@ class StepVerdict(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     code: str = ""
     """Of the failure (`contracts/errors.py`), or `nothing-new`."""
-    reason: Annotated[str, msgspec.Meta(max_length=4_000)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS)] = ""
     """For people: what was found, and what to do."""
 
 

@@ -9,6 +9,7 @@ of a night and the CLI call it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -17,6 +18,7 @@ import msgspec
 from contracts.errors import LeaseLost, NightIncomplete, NightRunning, ReleaseCorrupt, StoreUnavailable
 from contracts.night import (
     BASE_KEY,
+    DATASETS,
     LEASE_KEY,
     NIGHTS,
     Lease,
@@ -28,6 +30,7 @@ from contracts.night import (
     Step,
     StepVerdict,
     Verification,
+    dataset_listing,
     night_id,
     night_prefix,
     token_of,
@@ -37,11 +40,19 @@ from stores.publications import now_text
 from stores.s3_bucket import Bucket, ObjectMissing, ObjectMoved
 
 Artifact = TypeVar("Artifact", bound=msgspec.Struct)
+Result = TypeVar("Result")
 
 MAX_DOCUMENT_BYTES: Final = 16 << 20
 """A snapshot's report lists its files: some hundred of 100 bytes each."""
+_LISTING: Final = dataset_listing("").removeprefix(DATASETS)
+"""What the key of a listing ends in."""
 TRIES: Final = 5
-"""At the lease, against others who take it in the same moment."""
+"""At a document, against others who write it in the same moment."""
+
+
+class _Contested(StoreUnavailable):
+    """Others came first every time."""
+
 
 NAMES: Final[dict[type[msgspec.Struct], str]] = {
     NightFacts: "night.json",
@@ -84,26 +95,23 @@ class Nights:
         `is_running`: whether another execution, by its ARN, still runs; asked only about the holder. `night`: an
         earlier night that is gone on with, else a new one. Raises NightRunning where somebody else runs.
         """
-        day = f"{datetime.now(UTC):%Y%m%d}"
-        for _ in range(TRIES):
-            held, etag = self._read(LEASE_KEY, Lease)
-            if held is not None and not held.released:
-                if held.execution == execution:
-                    return held
-                if is_running(held.execution):
-                    raise NightRunning(
-                        f"{held.night} has been running since {held.taken_at}.",
-                        fix="Wait for it, or stop its execution first.",
-                    )
-            token = held.token + 1 if held else 1
-            named = night or night_id(token, day)
-            lease = Lease(token=token, night=named, execution=execution, taken_at=now_text())
-            try:
-                self.bucket.replace(LEASE_KEY, msgspec.json.encode(lease), etag, {})
-            except ObjectMoved:
-                continue
-            return lease
-        raise StoreUnavailable(f"{self.bucket.url(LEASE_KEY)}: is being written all the time.", fix="Try again.")
+        return self._against_others(LEASE_KEY, lambda: self._take(execution, is_running, night))
+
+    def _take(self, execution: str, is_running: Callable[[str], bool], night: str) -> Lease:
+        held, etag = self._read(LEASE_KEY, Lease)
+        if held is not None and not held.released:
+            if held.execution == execution:
+                return held
+            if is_running(held.execution):
+                raise NightRunning(
+                    f"{held.night} has been running since {held.taken_at}.",
+                    fix="Wait for it, or stop its execution first.",
+                )
+        token = held.token + 1 if held else 1
+        named = night or night_id(token, f"{datetime.now(UTC):%Y%m%d}")
+        lease = Lease(token=token, night=named, execution=execution, taken_at=now_text())
+        self.bucket.replace(LEASE_KEY, msgspec.json.encode(lease), etag, {})
+        return lease
 
     def check_lease(self, token: int) -> None:
         """Raise LeaseLost unless `token` is the newest there is, and still held."""
@@ -116,22 +124,24 @@ class Nights:
 
     def release_lease(self, token: int) -> None:
         """Give a lease back; one that is another's by now is left alone."""
-        for _ in range(TRIES):
-            held, etag = self._read(LEASE_KEY, Lease)
-            if held is None or held.token != token or held.released:
-                return
-            try:
-                self.bucket.replace(
-                    LEASE_KEY, msgspec.json.encode(msgspec.structs.replace(held, released=True)), etag, {}
-                )
-            except ObjectMoved:
-                continue
-            return
+        with suppress(_Contested):  # then the next night finds out that this one has ended
+            self._against_others(LEASE_KEY, lambda: self._release(token))
+
+    def _release(self, token: int) -> None:
+        held, etag = self._read(LEASE_KEY, Lease)
+        if held is not None and held.token == token and not held.released:
+            given_back = msgspec.structs.replace(held, released=True)
+            self.bucket.replace(LEASE_KEY, msgspec.json.encode(given_back), etag, {})
 
     def ids(self) -> list[str]:
         """Nights that have begun, oldest first."""
         parts = (key.removeprefix(NIGHTS).split("/") for key, _ in self.bucket.listing(NIGHTS))
         return sorted(night for night, *names in parts if names == [NAMES[NightFacts]])
+
+    def datasets(self) -> list[str]:
+        """Names of the datasets that are there whole, sorted: those with a listing, which is written last."""
+        keys = (key.removeprefix(DATASETS) for key, _ in self.bucket.listing(DATASETS))
+        return sorted(key.removesuffix(_LISTING) for key in keys if key.endswith(_LISTING) and "/" not in key)
 
     def read(self, night: str, kind: type[Artifact]) -> Artifact:
         """An artifact of a night. Raises NightIncomplete where no step has written it."""
@@ -169,25 +179,26 @@ class Nights:
 
     def adopt(self, night: str) -> None:
         """Let the next snapshot grow from this night's. Raises LeaseLost where a newer night's is there."""
-        for _ in range(TRIES):
-            there, etag = self._read(BASE_KEY, Base)
-            if there is not None and token_of(there.night) > token_of(night):
-                raise LeaseLost(f"{there.night} has a newer snapshot than {night}.", fix="Start a new run.")
-            try:
-                self.bucket.replace(BASE_KEY, msgspec.json.encode(Base(night)), etag, {})
-            except ObjectMoved:
-                continue
-            return
-        raise StoreUnavailable(f"{self.bucket.url(BASE_KEY)}: is being written all the time.", fix="Try again.")
+        self._against_others(BASE_KEY, lambda: self._move_base(night))
+
+    def _move_base(self, night: str) -> None:
+        there, etag = self._read(BASE_KEY, Base)
+        if there is not None and token_of(there.night) > token_of(night):
+            raise LeaseLost(f"{there.night} has a newer snapshot than {night}.", fix="Start a new run.")
+        self.bucket.replace(BASE_KEY, msgspec.json.encode(Base(night)), etag, {})
 
     def _overwrite(self, key: str, document: msgspec.Struct) -> None:
+        data = msgspec.json.encode(document)
+        self._against_others(key, lambda: self.bucket.replace(key, data, self.bucket.etag(key), {}))
+
+    def _against_others(self, key: str, attempt: Callable[[], Result]) -> Result:
+        """What an attempt to write a document gives, made again while others come first. Raises StoreUnavailable."""
         for _ in range(TRIES):
             try:
-                self.bucket.replace(key, msgspec.json.encode(document), self.bucket.etag(key), {})
+                return attempt()
             except ObjectMoved:
                 continue
-            return
-        raise StoreUnavailable(f"{self.bucket.url(key)}: is being written all the time.", fix="Try again.")
+        raise _Contested(f"{self.bucket.url(key)}: is being written all the time.", fix="Try again.")
 
     def _read(self, key: str, kind: type[Artifact]) -> tuple[Artifact | None, str | None]:
         try:

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from contracts.errors import PointerConflict, ReleaseNotFound, TandemError
-from contracts.night import Decision, NightFacts, Step, StepVerdict
+from contracts.night import REASON_CHARACTERS, Decision, NightFacts, Step, StepVerdict
 from contracts.night_settings import NightSettings
 from contracts.release import Publication
 from stores.nights import Nights
 from stores.releases import Releases
 from stores.s3_bucket import Bucket
 from stores.s3_releases import S3Releases
-
-REASON_CHARACTERS: Final = 4_000
-"""Of a verdict: the state machine carries it."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,6 @@ from index_loader.night.needs import GoneOn, check_needs
 from index_loader.night.trained import training_prefix
 from index_loader.night.workplace import Workplace
 
-LISTING: Final = dataset_listing("").removeprefix(DATASETS)
-"""What the key of a listing ends in: without one a dataset is not whole."""
 SHOWN: Final = 5
 """Names of datasets in a message."""
 
@@ -94,7 +92,7 @@ def _dataset(place: Workplace) -> str:
                 f"{bucket.url(dataset_prefix(chosen))}: there is no whole dataset of that name.", fix=fix
             )
         return chosen
-    names = _names(place)
+    names = place.nights.datasets()
     if not names:
         fix = "Send one: `tandem aws seed DATASET`."
         raise DatasetError(f"{bucket.url(DATASETS)}: there is no whole dataset to train on.", fix=fix)
@@ -103,12 +101,6 @@ def _dataset(place: Workplace) -> str:
         fix = "Say which: npx cdk deploy --all -c dataset=NAME (TANDEM_DATASET), or remove the others."
         raise DatasetError(f"{bucket.url(DATASETS)}: there are {len(names)} datasets: {shown}.", fix=fix)
     return names[0]
-
-
-def _names(place: Workplace) -> list[str]:
-    """Of the whole datasets in the bucket."""
-    keys = (key.removeprefix(DATASETS) for key, _ in place.data.listing(DATASETS))
-    return [key.removesuffix(LISTING) for key in keys if key.endswith(LISTING) and "/" not in key]
 
 
 def _serving(place: Workplace) -> Serving | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from contracts.errors import RequestInvalid
-from contracts.night import NIGHT_PATTERN, NightInput, Outcome
+from contracts.night import NIGHT_PATTERN, REASON_CHARACTERS, NightInput, Outcome
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class Finish(Night, frozen=True, forbid_unknown_fields=True):
     """The night ends well."""
 
     outcome: Outcome
-    reason: Annotated[str, msgspec.Meta(max_length=4_000)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS)] = ""
 
 
 class Fail(Event, frozen=True):

@@ -14,7 +14,6 @@ from contracts.night import EVENT_LOG, Lease, NightInput, Serving, SnapshotRepor
 from index_loader.night.needs import missing
 from local_mode.aws.night_machine import Execution, NightMachine
 from local_mode.aws.night_run import as_left, whose
-from local_mode.aws.seeded_datasets import seeded_datasets
 from local_mode.aws.stores import AwsStores
 from stores.nights import Nights
 
@@ -95,7 +94,7 @@ def plan(stores: AwsStores, machine: NightMachine, wanted: NightInput) -> Plan:
         running=machine.running(),
         lease=nights.lease(),
         serving=left.serving,
-        datasets=[name for name in seeded_datasets(stores.data) if not named or name == named],
+        datasets=[name for name in nights.datasets() if not named or name == named],
         base=base,
         log=_log_since(stores, nights.find(base, SnapshotReport) if base else None),
         training=definition.facts,

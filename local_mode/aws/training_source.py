@@ -18,7 +18,6 @@ from contracts.night import (
     snapshot_listing,
     snapshot_prefix,
 )
-from local_mode.aws.seeded_datasets import seeded_datasets
 from stores.nights import Nights
 from stores.s3_bucket import Bucket
 
@@ -56,7 +55,7 @@ def snapshot_source(nights: Nights, night: str = "") -> Source:
 def dataset_source(bucket: Bucket, name: str) -> Source:
     """A dataset by its name in the bucket. Raises DatasetError, naming those that are there."""
     if "/" in name or bucket.etag(dataset_listing(name)) is None:
-        there = ", ".join(seeded_datasets(bucket)) or "none"
+        there = ", ".join(Nights(bucket).datasets()) or "none"
         raise DatasetError(
             f"{bucket.url(DATASETS)} has no dataset {name!r}; there is {there}.",
             fix="`tandem aws seed DATASET` brings one.",

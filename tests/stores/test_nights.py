@@ -158,6 +158,15 @@ def test_a_verdict_is_kept_for_each_step(nights: Nights) -> None:
     assert nights.ids() == []
 
 
+def test_a_dataset_is_there_once_its_listing_is(nights: Nights) -> None:
+    assert nights.datasets() == []
+    for key in ("datasets/b.files.json", "datasets/a-c.files.json", "datasets/a.files.json"):
+        nights.bucket.create(key, b"{}")
+    for key in ("datasets/half/events.parquet", "datasets/half/deep.files.json"):
+        nights.bucket.create(key, b"")
+    assert nights.datasets() == ["a", "a-c", "b"]
+
+
 def test_the_base_only_moves_on(nights: Nights) -> None:
     assert nights.base() is None
     for night in ("n000001-20261126", "n000003-20261127", "n000003-20261127"):
