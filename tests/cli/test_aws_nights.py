@@ -23,6 +23,8 @@ from tests.local_mode.aws_deployment import deploy, signed_api
 from tests.local_mode.night_deployment import PastNights, definition, night_outputs
 
 SLOW_SECONDS = 60
+DEPLOYED = "with-nights"
+"""What a command finds that names no deployment; another file of the same process may have made the default one."""
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +39,24 @@ def account(moto_endpoint: str) -> Iterator[Account]:
 
 @pytest.fixture(scope="module")
 def workplace(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder, and three deployments: `tandem-dev`, `failing` whose nights fail, `slow` whose nights go on and on."""
+    """A folder, and three deployments: DEPLOYED, `failing` whose nights fail, `slow` whose nights go on and on."""
     folder = tmp_path_factory.mktemp("nights")
     with signed_api(folder / ".tandem") as url:
         for prefix, states in {
-            "tandem-dev": definition(),
+            DEPLOYED: definition(),
             "failing": definition(fails=True),
             "slow": definition(wait_seconds=SLOW_SECONDS),
         }.items():
             deploy(account, prefix, api_url=url, nights=night_outputs(account, prefix, states))
         deploy(account, "older", api_url=url)
-        past_nights(account, "tandem-dev", folder).seeded()
+        past_nights(account, DEPLOYED, folder).seeded()
         yield folder
 
 
 @pytest.fixture
 def here(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tandem:
     monkeypatch.setattr(night_run, "POLL_SECONDS", 0.1)
+    monkeypatch.setenv("TANDEM_AWS_PREFIX", DEPLOYED)
     return Tandem(workplace, monkeypatch, capsys)
 
 
@@ -106,7 +109,7 @@ def test_ctrl_c_leaves_the_night_running_and_says_how_to_go_on(workplace: Path, 
 
 def test_a_plan_is_drawn_and_is_one_object(here: Tandem, account: Account) -> None:
     assert here.json("run-nightly", "--dry-run", "--from", "seal", status=2)["error"] == "night-incomplete"
-    night = past_nights(account, "tandem-dev", here.folder).begun(1)
+    night = past_nights(account, DEPLOYED, here.folder).begun(1)
     planned = here.json("run-nightly", "--dry-run", "--from", "seal")
     assert not planned["can_begin"]
     assert planned["plan"]["night"] == night
@@ -121,7 +124,7 @@ def test_nights_are_turned_off_and_on(here: Tandem) -> None:
     off = here.json("pause")
     assert (off["schedule"]["state"], off["changed"]) == ("DISABLED", True)
     assert not here.json("pause")["changed"]
-    assert "npx cdk destroy tandem-dev-service" in here.aws("pause")
+    assert f"npx cdk destroy {DEPLOYED}-service" in here.aws("pause")
     on = here.json("resume")
     assert (on["schedule"]["state"], on["changed"]) == ("ENABLED", True)
     assert on["next_run"].startswith("20")
