@@ -29,6 +29,12 @@ class Source(IntEnum):
     """Similar attributes and text (TF-IDF)."""
     FILL = 5
     """Taken because too little else was eligible."""
+    FRESH = 6
+    """An item told since the last night, by its content."""
+    EXPLORED = 7
+    """A fresh item without events, shown to find out whom it pleases."""
+    TRENDING = 8
+    """Popular in the last hours or days."""
 
 
 class Degraded(StrEnum):
@@ -42,6 +48,8 @@ class Degraded(StrEnum):
     """No time left for cold items near the history: the model's candidates alone."""
     WIDER_QUERY_SKIPPED = "wider_query_skipped"
     """No time left for a second query: popularity filled the slate."""
+    LIVE_DATA_OLD = "live_data_old"
+    """Fresh items, stock and hidden items could not be read for a while: the last ones that were read were used."""
     DIVERSITY_SKIPPED = "diversity_skipped"
     """No time left to diversify: best scores first."""
 
@@ -66,6 +74,8 @@ class Candidates:
     """[c] a Source each; None where the request does not ask for `explain`."""
     unknown_items: int = 0
     """Events of the history whose item this release does not know; they were skipped."""
+    explored: NDArray[np.int32] | None = None
+    """[x] eligible rows, none of them in `rows`, that take the last places of the slate; None: none do."""
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,35 @@ class ItemNotFound(TandemError):
     code = "item-not-found"
 
 
+class SessionMerged(TandemError):
+    """An anonymous session is somebody's already: events go to them, and it cannot become another user's."""
+
+    code = "session-merged"
+
+    def __init__(self, message: str, *, user_id: str, fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.user_id = user_id
+        """Whose it is; not for logs, and for nobody else's answer."""
+
+
+class LiveDataUnavailable(TandemError):
+    """The store of fresh items, of who left or of live counts does not answer."""
+
+    code = "live-data-unavailable"
+
+
+class BatchMismatch(TandemError):
+    """A folder of recommendations was begun with another publication, other users or other settings."""
+
+    code = "batch-mismatch"
+
+
+class ForgetIncomplete(TandemError):
+    """Something of a user who was to be forgotten is still there."""
+
+    code = "forget-incomplete"
+
+
 class MethodNotAllowed(TandemError):
     """The path exists, the method does not; `allowed` lists the methods that do."""
 

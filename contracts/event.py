@@ -26,8 +26,9 @@ DERIVED_ID_BYTES: Final = 16
 class EventRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One event that a client tells."""
 
-    user_id: Id
     item_id: Id
+    user_id: Id = ""
+    """Not given: a visitor of whom only the session is known, who needs a `session_id` then."""
     event_type: Word | None = None
     """None: the dataset's default type."""
     timestamp: Annotated[float, msgspec.Meta(ge=0, le=4_102_444_800)] | None = None

@@ -32,8 +32,22 @@ NEVER_EXPIRES: Final = np.iinfo(np.int64).max
 UNKNOWN_TIME: Final = np.iinfo(np.int64).min
 SHORTEST: Final = np.float32(1e-6)
 """Vectors shorter than this are not stretched to unit length."""
+HOT_EVENTS: Final = 5
+"""Events from which an item counts as hot; one with fewer leans on its TF-IDF neighbours among hot ones."""
+LOST_NORM: Final = 1e-3
+"""Of an item of which nothing is known, relative to the shortest vector: its score is zero to three digits."""
 HEAD_ITEMS: Final = 50_000
 """Items up to which a catalogue is searched in memory: a scan of 50,000 × 64 costs what asking an engine costs."""
+
+
+@dataclass(frozen=True)
+class FreshVectors:
+    """Vectors of items that came after the release, in the rows behind its own. f items."""
+
+    two_tower: Floats
+    """[f, d]"""
+    als: Floats
+    """[f, d]"""
 
 
 @dataclass(frozen=True)
@@ -69,17 +83,34 @@ class ItemArrays:
     """[n, n_numeric] raw numeric and timestamp features in encoder field order (NaN = missing), for range filters."""
     coarse: Mapping[str, CoarseVectors] = field(default_factory=dict)
     """Model name → the vectors of all items in eight bits, where the exact ones are not held."""
+    fresh: FreshVectors | None = None
+    """Of items told since the release was trained (`retrieval/fresh.py`): n counts them, and every array that says [n]
+    above has them behind its own, but for `two_tower`, `als`, `features`, `numbers` and `coarse`."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
+    def released(self) -> int:
+        """Items of the release itself: the rows that an index knows."""
+        return len(self.ids) - (0 if self.fresh is None else len(self.fresh.two_tower))
+
+    @cached_property
     def head_only(self) -> bool:
         """Whether the exact vectors of the other items are not here."""
-        return len(self.two_tower) < len(self.ids)
+        return len(self.two_tower) < self.released
 
     def vectors(self, model_name: str, rows: NDArray[np.integer]) -> Floats:
         """The vectors [r, d] of a model for some rows (none is -1): exact where they are held, else in eight bits."""
+        if self.fresh is None or not np.any(beyond := rows >= self.released):
+            return self._released_vectors(model_name, rows)
+        more: Floats = getattr(self.fresh, model_name)
+        vectors = np.empty((len(rows), more.shape[1]), np.float32)
+        vectors[beyond] = more[rows[beyond] - self.released]
+        vectors[~beyond] = self._released_vectors(model_name, rows[~beyond])
+        return vectors
+
+    def _released_vectors(self, model_name: str, rows: NDArray[np.integer]) -> Floats:
         held: Floats = getattr(self, model_name)
         if not self.head_only:
             exact: Floats = held[rows]
@@ -328,7 +359,9 @@ def from_bundle(bundle: Bundle) -> FittedModel:
         words = msgspec.json.decode(bundle.documents[VOCABULARY], type=_Vocabulary)
         golden = msgspec.json.decode(bundle.documents["golden.json"], type=list[GoldenCase])
         buckets = msgspec.json.decode(bundle.documents["probes.json"], type=list[ProbeBucket])
-        parts = {part: {name: bundle.tensors[part][name] for name in names} for part, names in _TENSORS.items()}
+        parts: dict[str, dict[str, Any]] = {
+            part: {name: bundle.tensors[part][name] for name in names} for part, names in _TENSORS.items()
+        }
         items, head = bundle.tensors["items"], bundle.tensors.get(HEAD_PART, {"rows": np.empty(0, np.int32)})
         vectors = bundle.tensors.get(VECTORS_PART, head)
         beyond = {} if VECTORS_PART in bundle.tensors else _coarse_vectors(bundle.tensors[COARSE_PART])

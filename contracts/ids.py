@@ -84,8 +84,43 @@ class IdTable(Sequence[bytes]):
         row = bisect_left(self, key)
         return row if row < len(self) and self[row] == key else -1
 
+    def with_more(self, identifiers: Sequence[str]) -> IdTable:
+        """A table of these rows and, after them, a row for each of some ids that are not in it, in their order."""
+        return _LongerIdTable(self, identifiers) if identifiers else self
+
     def rows(self, identifiers: Iterable[str]) -> NDArray[np.int32]:
         """The rows of many ids, -1 for each unknown one."""
         if self._rows is not None:  # a request looks up a hundred: a dict alone takes 4 µs, calls to `row` 20
             return np.fromiter(map(self._rows.get, identifiers, repeat(-1)), dtype=np.int32)
         return np.fromiter(map(self.row, identifiers), dtype=np.int32)
+
+
+class _LongerIdTable(IdTable):
+    """A table and a few more ids behind it: the rows of the table stay what they are, and nothing of it is copied."""
+
+    def __init__(self, table: IdTable, more: Sequence[str]) -> None:
+        self._table, self._more = table, list(more)
+        self._first = len(table)
+        self._more_rows = {text: self._first + place for place, text in enumerate(self._more)}
+
+    def __len__(self) -> int:
+        return self._first + len(self._more)
+
+    def __getitem__(self, row: int) -> bytes:  # type: ignore[override]
+        if row < self._first:
+            return self._table[row]
+        return self._more[row - self._first].encode()
+
+    def texts(self, rows: NDArray[np.integer]) -> list[str]:
+        return [self.text(row) for row in rows.tolist()] if np.any(rows >= self._first) else self._table.texts(rows)
+
+    def row(self, identifier: str) -> int:
+        row = self._table.row(identifier)
+        return row if row >= 0 else self._more_rows.get(identifier, -1)
+
+    def rows(self, identifiers: Iterable[str]) -> NDArray[np.int32]:
+        asked = list(identifiers)
+        rows = self._table.rows(asked)
+        for place in np.flatnonzero(rows < 0).tolist():
+            rows[place] = self._more_rows.get(asked[place], -1)
+        return rows

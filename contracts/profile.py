@@ -50,5 +50,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Unix minute in which the newest events arrived ..."""
     in_minute: int = 0
     """... and how many arrived in it: what a flood is told by."""
+    deleted_at: int = 0
+    """Unix seconds at which the user left; what is of an earlier time is never added again. 0: never left."""
+    merged_into: str | None = None
+    """The user that an anonymous session turned out to be; its events are theirs."""
     version: int = 0
     """Writes of the record so far: a conditional write shows the one that it was made from."""

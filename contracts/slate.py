@@ -51,6 +51,8 @@ class Why(msgspec.Struct, frozen=True):
     """What could not be done in time or was not available, and what happened instead; empty on a good day."""
     segment: str | None = None
     """Popularity table that was blended in, if any."""
+    explored: int = 0
+    """Places at the end that were given to new items without events, to find out whom they please."""
 
 
 class Slate(msgspec.Struct, frozen=True):

@@ -64,6 +64,8 @@ def _event_or_reason(element: msgspec.Raw, place: int) -> EventRequest | Request
 
 def _event(body: bytes) -> EventRequest:
     event = decoded(_EVENT, body, lambda: refuse_repeats(body, _FIELDS))
+    if not event.user_id:
+        raise invalid("user_id", "it is missing")
     _check_ids(event)
     return event
 

@@ -13,7 +13,15 @@ from typing import Final
 from contracts.environment import from_variables, to_variables
 
 SERVED_MODELS: Final = ("two_tower", "als", "popularity")
-_COUNTS: Final = ("cold_user_events", "cold_item_events", "pool_per_place", "min_pool", "max_fetch", "recent_items")
+_COUNTS: Final = (
+    "cold_user_events",
+    "cold_item_events",
+    "pool_per_place",
+    "min_pool",
+    "max_fetch",
+    "recent_items",
+    "fresh_items",
+)
 _PREFIX: Final = "TANDEM_RETRIEVAL_"
 
 
@@ -39,6 +47,13 @@ class RetrievalSettings:
     """Newest items of a history whose cold neighbours are looked at."""
     new_days: float = 30.0
     """An item published at most so long ago is new (`prefer: new`)."""
+    session_weight: float = 1.0
+    """How much more than an older event one of the running session weighs."""
+    exploration_share: float = 0.05
+    """Share of a slate that goes to fresh items without events; of ten places half a place, so one in every other."""
+    fresh_items: int = 5_000
+    """Most fresh items that are served before a night folds them in, the earliest first: scoring them is 20 µs a
+    thousand, and reading them makes a cold start longer."""
     index_share: float = 0.6
     """Share of the remaining time that one query may take."""
 
@@ -50,7 +65,9 @@ class RetrievalSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not self.new_days >= 0:
             raise ValueError(f"new_days is {self.new_days}, expected 0 or more")
-        for name in ("cold_quota", "index_share"):
+        if not 0 <= self.session_weight < float("inf"):
+            raise ValueError(f"session_weight is {self.session_weight}, expected 0 or more")
+        for name in ("cold_quota", "exploration_share", "index_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contracts.errors import NotEnoughData
-from contracts.fitted import FittedModel, check_shapes
+from contracts.fitted import HOT_EVENTS, FittedModel, check_shapes
 from contracts.interactions import Interactions
 from data_sources.indexed import IndexedDataset
 from training_job.als import FittedAls, fit_als
@@ -37,7 +37,7 @@ from training_job.ranks import ALONE, Ranks
 from training_job.recipe import FULL_SOFTMAX_ITEMS, Recipe, derive_recipe
 from training_job.settings import TrainingSettings
 from training_job.shares import deal
-from training_job.step import HOT_EVENTS, Counts, Stepper, TrainingData
+from training_job.step import Counts, Stepper, TrainingData
 from training_job.svd_start import spectral_start
 from training_job.towers import fresh_towers
 from training_job.validation import Validation, hold_out, mean_ndcg, tuning_users, user_ndcg

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from contracts.fitted import HOT_EVENTS
 from contracts.interactions import Interactions
 from training_job.popularity import HALF_LIVES_DAYS, decayed_weights
-from training_job.step import HOT_EVENTS, Stepper
+from training_job.step import Stepper
 
 POWERS: Final = (0.15, 0.3, 0.6, 1.0, 1.5)
 """From the power of training up to where a list is nearly the list of what is popular now."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contracts.feature_encoder import Bag
-from contracts.fitted import ContentArrays
+from contracts.fitted import HOT_EVENTS, LOST_NORM, ContentArrays
 from contracts.interactions import Interactions
 from training_job.batches import Examples, ragged
 from training_job.dense_adam import DenseAdam
@@ -30,12 +30,8 @@ from training_job.towers import Histories, TorchBag, Towers, bag_sums, item_vect
 
 SHORTEST_NORM, LONGEST_NORM = 0.25, 4.0
 """Bounds of an item's length: beyond a factor of four popularity would outvote any direction."""
-HOT_EVENTS = 5
-"""Events from which an item counts as hot: the cold threshold of the routes."""
 NEIGHBOUR_BLOCK = 16_384
 """Items turned towards their neighbours at once: 84 MB of vectors at 20 neighbours and 64 dimensions."""
-LOST_NORM = 1e-3
-"""Of an item of which nothing is known, relative: its score is zero to three digits."""
 _NO_ROWS = np.empty(0, np.int64)
 
 
