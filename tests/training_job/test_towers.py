@@ -39,8 +39,8 @@ def test_a_thousand_users_get_the_same_query_from_both(world, trained):
     users = np.arange(world.interactions.n_users)
     with torch.no_grad():
         vectors = trained.catalogue()
-        expected = trained.queries(world.interactions, users, vectors).numpy()
-    items = _Items(vectors.numpy(), trained.pool_weights().detach().numpy())
+        expected = trained.queries(world.interactions, users, vectors).cpu().numpy()
+    items = _Items(vectors.cpu().numpy(), trained.pool_weights().detach().cpu().numpy())
     events = world.interactions
     computed = encode_users(
         tower_arrays(trained), items, events.items, events.weights, events.offsets, trained.data.user_features
