@@ -103,6 +103,11 @@ class FeatureEncoder(msgspec.Struct, frozen=True, dict=True):
     def _lookups(self) -> dict[str, dict[str, int]]:
         return {field.name: {term: i for i, term in enumerate(field.terms)} for field in self.fields}
 
+    @cached_property
+    def _idf(self) -> dict[str, NDArray[np.float64]]:
+        """Of words; as lists, those of one item would be read in half a millisecond."""
+        return {field.name: np.asarray(field.idf, np.float64) for field in self.fields}
+
     def slot(self, name: str, value: str) -> int:
         """The slot of one category of a field, or -1 where training never saw it."""
         local = self._lookups.get(name, {}).get(value)
@@ -174,7 +179,7 @@ class FeatureEncoder(msgspec.Struct, frozen=True, dict=True):
         known = local >= 0
         pairs, counts = np.unique(np.stack([owners[known], local[known]]), axis=1, return_counts=True)
         owners, local = pairs[0], pairs[1].astype(np.int32)
-        weights = counts * np.asarray(field.idf)[local] if field.kind is FeatureKind.TEXT else np.ones(len(local))
+        weights = counts * self._idf[field.name][local] if field.kind is FeatureKind.TEXT else np.ones(len(local))
         norms = np.sqrt(np.bincount(owners, weights=weights**2, minlength=len(lists)))
         return local, (weights / norms[owners]).astype(np.float32), owners
 

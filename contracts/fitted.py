@@ -164,13 +164,14 @@ class AlsArrays:
 
 @dataclass(frozen=True)
 class RankedLists:
-    """Popularity tables, each a descending list of items under a key of `contracts/segments.py`."""
+    """Popularity tables, each a descending list of items under a key of `contracts/segments.py` or
+    `contracts/trending.py`."""
 
     keys: list[str]
     rows: Rows
     """[total]"""
     scores: Floats
-    """[total] share of decayed, shrunken event weight in (0, 1]."""
+    """[total] share of decayed, shrunken event weight in (0, 1]; of what is trending, the decayed weight itself."""
     offsets: NDArray[np.int64]
     """[n_keys + 1]"""
 

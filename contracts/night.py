@@ -137,7 +137,7 @@ class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
     base_events: str
     """Digest of the dataset's own event files: where it changes, the next snapshot starts from it again."""
     catalogue: str
-    """Digest of schema, users and items."""
+    """Digest of schema, users and items, with what was told of these since."""
     read_from: str
     """Day of arrival (UTC) of the first log objects that were read."""
     position: str
@@ -158,7 +158,23 @@ class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
     newest_event: int
     """Unix seconds; 0 without times."""
     unchanged: bool
-    """Neither events nor catalogue differ from what serves."""
+    """Neither events nor catalogue, nor who left, differ from what serves."""
+    live_items: int = 0
+    """In the catalogue as clients told them, instead of the dataset's row or beside its rows."""
+    live_features_dropped: int = 0
+    """Values told of these that the schema has no place for."""
+    forgotten_events: int = 0
+    """Left out, of the log and of what the snapshot grew from: of users who left."""
+    forgotten_users: int = 0
+    """That had such events."""
+    forgotten_rows: int = 0
+    """Of the table of users, left out for the same reason."""
+    merged_sessions: int = 0
+    """Sessions that turned out to be a user's, of which events were read now."""
+    people: str = ""
+    """Digest of who left and which session is whose; empty: nobody, none."""
+    people_as_of: int = 0
+    """Unix seconds: what is of users who left before is in no event."""
     arrivals: dict[str, int] = {}
     """Hour of arrival (UTC, `2026-11-26T03`) → events, of the last days: what is usual."""
     damaged: list[str] = []

@@ -26,6 +26,8 @@ class NightSettings:
     """Bucket of datasets, snapshots, events and nights."""
     releases_bucket: str = ""
     profiles_table: str = ""
+    live_table: str = ""
+    """Fresh items, who left and whose sessions are whose."""
     opensearch_url: str = ""
     """The search domain; empty where every release is searched itself."""
     opensearch_region: str = ""

@@ -2,7 +2,7 @@
 
 A writer that finds another version applies its change to what it found, so that concurrent requests lose nothing and
 count nothing twice. The Lambda edge and the jobs in AWS use it; `profiles.py` has the protocol and the local class,
-`profile_rules.py` what happens to a record, `dynamodb_table.py` the calls and their failures.
+`profile_rules.py` and `profile_leaving.py` what happens to a record, `dynamodb_table.py` the calls and their failures.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import msgspec
 from contracts.deadline import Deadline
 from contracts.errors import ProfilesUnavailable, StateBusy, TandemError
 from contracts.interactions import Interactions
+from contracts.live import ANONYMOUS_PREFIX, is_anonymous
 from contracts.profile import Profile
 from stores.dynamodb_table import (
+    EXPIRES,
     KEY,
     NO_ANSWER,
     PATIENT_CALLS,
@@ -33,8 +35,9 @@ from stores.dynamodb_table import (
     trying_again,
 )
 from stores.patience import within
+from stores.profile_leaving import claimed, handed_over, without_everything
 from stores.profile_loading import loaded_profiles
-from stores.profile_records import Stored, check_ids, is_id, pack, unpack
+from stores.profile_records import Stored, check_ids, has_only_left, is_id, pack, unpack
 from stores.profile_rules import Addition, with_events, with_features, with_load
 from stores.profiles import Profiles
 
@@ -44,6 +47,14 @@ WRITERS: Final = 8
 CONFLICTS: Final = 50
 """Tries of one write. Each that fails means that somebody else's got through, so of n writers one gets through a round:
 of eight that never stop, one in a thousand writes fails 50 times (0.3 s in AWS)."""
+
+ANONYMOUS_SECONDS: Final = 30 * 86_400
+"""After its last write an anonymous session may go: it is as long as a browser's cookie of one lasts, and as old as an
+event may be that still changes a profile."""
+
+DELETED_AT: Final = "deleted_at"
+"""Attribute of an item that says nothing but that its user left: those are listed no more."""
+_USERS: Final = f"attribute_not_exists({DELETED_AT}) AND NOT begins_with({KEY}, :anonymous)"
 
 LONGEST_JITTER_SECONDS: Final = 0.005
 """Before the next try: as long as a call takes. What the winner left came with the refusal; waiting makes it old."""
@@ -96,11 +107,34 @@ class DynamoDBProfiles(Profiles):
         with ThreadPoolExecutor(WRITERS) as pool:
             return list(pool.map(add, additions))
 
-    def put_features(self, user_id: str, features: Mapping[str, Any]) -> None:
+    def put_features(self, user_id: str, features: Mapping[str, Any], received_at: int = 0) -> None:
         """See `Profiles.put_features`."""
-        check_ids((user_id,), "a user's")
-        stored = self._stored(user_id, self._table.item(user_id))
-        self._change(stored, _counting(partial(with_features, features=features)))
+        self._change(self._read(user_id), _counting(partial(with_features, features=features, received_at=received_at)))
+
+    def forget(self, user_id: str, now_seconds: int) -> bool:
+        """See `Profiles.forget`."""
+        return self._change(self._read(user_id), partial(without_everything, now_seconds=now_seconds)) > 0
+
+    def claim(self, session: str, user_id: str) -> Profile:
+        """See `Profiles.claim`."""
+        found = Profile()
+
+        def change(stored: Stored) -> tuple[Stored, int]:
+            nonlocal found
+            changed = claimed(stored, user_id)
+            found = changed.profile
+            return changed, 1
+
+        self._change(self._read(session), change)
+        return found
+
+    def hand_over(self, session: str) -> None:
+        """See `Profiles.hand_over`."""
+        self._change(self._read(session), _counting(handed_over))
+
+    def user_ids(self) -> Iterator[str]:
+        """See `Profiles.user_ids`. A Scan: costs as much as reading every record, whatever comes back."""
+        return self._table.keys(_USERS, {":anonymous": {"S": ANONYMOUS_PREFIX}})
 
     def bulk_load(
         self,
@@ -168,6 +202,10 @@ class DynamoDBProfiles(Profiles):
                 f"table {self._table.name}: others write this user all the time.", fix="Send it again."
             ) from None
 
+    def _read(self, user_id: str) -> Stored:
+        check_ids((user_id,), "a user's")
+        return self._stored(user_id, self._table.item(user_id))
+
     def _stored(self, user_id: str, item: Item | None) -> Stored:
         if not item:
             return Stored(Profile(user_id=user_id))
@@ -193,13 +231,18 @@ def _counting(change: Callable[[Stored], Stored]) -> Callable[[Stored], tuple[St
 
 
 def _item_of(user_id: str, stored: Stored) -> Item:
-    packed = pack(stored)
-    return {
+    packed, now, profile = pack(stored), int(time.time()), stored.profile
+    more: dict[str, Any] = {}
+    if has_only_left(profile):
+        more[DELETED_AT] = {"N": str(profile.deleted_at)}
+    if is_anonymous(user_id) and profile.merged_into is None:  # a claimed one must go on saying whose it is
+        more[EXPIRES] = {"N": str(now + ANONYMOUS_SECONDS)}
+    return more | {
         KEY: {"S": user_id},
         "profile": {"B": packed.profile},
         "event_ids": {"B": packed.event_ids},
-        "version": {"N": str(stored.profile.version)},
-        "updated_at": {"N": str(int(time.time()))},
+        "version": {"N": str(profile.version)},
+        "updated_at": {"N": str(now)},
     }
 
 

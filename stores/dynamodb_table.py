@@ -2,7 +2,7 @@
 
 Knows keys, versions and DynamoDB's answers, nothing of profiles. boto3 is imported when the first call is made. Retries
 of a call are botocore's; repeated here is only what a busy table left unread. Failures name the table and never a key.
-`dynamodb_profiles.py` calls it.
+`dynamodb_profiles.py` calls it; `live_table.py` shares its connection.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from contracts.errors import ProfilesUnavailable
+from contracts.errors import ProfilesUnavailable, TandemError
 
 KEY: Final = "user_id"
 """The table's only key attribute, a string."""
+EXPIRES: Final = "expires"
+"""Attribute with the Unix second after which DynamoDB may delete an item (the table's time to live); most have none."""
 
 READ_KEYS: Final = 100
 """Of one BatchGetItem: the most that the service takes."""
@@ -38,12 +40,10 @@ _FIRST_WAIT_SECONDS: Final = 0.02
 _LONGEST_WAIT_SECONDS: Final = 0.5
 """Of a read that a busy table does not answer whole: 4 s at most, half of that on average."""
 
-_ACCESS: Final = "Allow the role dynamodb:GetItem, dynamodb:BatchGetItem and dynamodb:PutItem on the table."
 _CREDENTIALS: Final = "Give the process valid AWS credentials."
 _BUSY: Final = "Send it again in a while; if that lasts, raise the table's capacity. The client has tried repeatedly."
 _FIXES: Final = {
     "ResourceNotFoundException": "Deploy the storage stack, or name the table and the region where it is.",
-    "AccessDeniedException": _ACCESS,
     "UnrecognizedClientException": _CREDENTIALS,
     "ExpiredTokenException": _CREDENTIALS,
     "InvalidSignatureException": _CREDENTIALS,
@@ -95,8 +95,15 @@ def dynamodb_client(read_seconds: float = READ_SECONDS, calls: int = _CALLS, **o
     return Session().client("dynamodb", config=config, **options)
 
 
-class Table:
-    """The items of a table whose key is KEY. Every method raises ProfilesUnavailable where DynamoDB does not serve."""
+class Connection:
+    """One table's client, made when the first call needs it, and the names of what goes wrong with it."""
+
+    unavailable: type[TandemError] = ProfilesUnavailable
+    """Raised where DynamoDB does not serve."""
+    access = (
+        "Allow the role dynamodb:GetItem, BatchGetItem and PutItem on the table, and Scan to a job that lists users."
+    )
+    """What to do where it refuses."""
 
     def __init__(self, name: str, client: Any = None) -> None:
         """Sends nothing yet. `client`: the caller's own, which `reconnect` leaves alone."""
@@ -113,6 +120,51 @@ class Table:
     def connect(self) -> None:
         """Make the client now; nothing is sent."""
         self._client()
+
+    def _whole_batch(self, keys: Sequence[Item]) -> list[Item]:
+        """The items of READ_KEYS keys at most, those that a busy table left unread asked for again."""
+        left: Mapping[str, Any] = {self.name: {"Keys": keys, "ConsistentRead": True}}
+        items: list[Item] = []
+
+        def attempt() -> list[Item]:
+            nonlocal left
+            with self._naming_failures("BatchGetItem"):
+                answer = self._client().batch_get_item(RequestItems=left)
+            items.extend(answer["Responses"].get(self.name, []))
+            if left := answer.get("UnprocessedKeys") or {}:
+                raise Again
+            return items
+
+        try:
+            return trying_again(attempt, _READS, _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
+        except Again:
+            raise self.unavailable(f"table {self.name}: it leaves keys unread.", fix=_BUSY) from None
+
+    def _client(self) -> Any:
+        if self._given is not None:
+            return self._given
+        with self._making:
+            if self._made is None:
+                with self._naming_failures("making a client"):
+                    self._made = dynamodb_client()
+            return self._made
+
+    @contextmanager
+    def _naming_failures(self, call: str) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            if code == _CONFLICT:
+                raise
+            fix = self.access if code == "AccessDeniedException" else _FIXES.get(code, NO_ANSWER)
+            raise self.unavailable(f"table {self.name}: {call} failed: {code}.", fix=fix) from error
+
+
+class Table(Connection):
+    """The items of a table whose key is KEY. Every method raises ProfilesUnavailable where DynamoDB does not serve."""
 
     def put(self, item: Item, version: int) -> Item | None:
         """Write an item over the version that it was made from (0: there is none yet), or return what is there instead.
@@ -151,44 +203,23 @@ class Table:
             found |= {item[KEY]["S"]: item for item in self._whole_batch(batch)}
         return found
 
-    def _whole_batch(self, keys: Sequence[Item]) -> list[Item]:
-        """The items of some keys, those that a busy table left unread asked for again."""
-        left: Mapping[str, Any] = {self.name: {"Keys": keys, "ConsistentRead": True}}
-        items: list[Item] = []
+    def keys(self, condition: str, values: Item) -> Iterator[str]:
+        """The keys of all items for which a condition (a filter expression over `values`) holds, page by page.
 
-        def attempt() -> list[Item]:
-            nonlocal left
-            with self._naming_failures("BatchGetItem"):
-                answer = self._client().batch_get_item(RequestItems=left)
-            items.extend(answer["Responses"].get(self.name, []))
-            if left := answer.get("UnprocessedKeys") or {}:
-                raise Again
-            return items
-
-        try:
-            return trying_again(attempt, _READS, _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
-        except Again:
-            raise ProfilesUnavailable(f"table {self.name}: it leaves keys unread.", fix=_BUSY) from None
-
-    def _client(self) -> Any:
-        if self._given is not None:
-            return self._given
-        with self._making:
-            if self._made is None:
-                with self._naming_failures("making a client"):
-                    self._made = dynamodb_client()
-            return self._made
-
-    @contextmanager
-    def _naming_failures(self, call: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (BotoCoreError, ClientError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            if code == _CONFLICT:
-                raise
-            raise ProfilesUnavailable(
-                f"table {self.name}: {call} failed: {code}.", fix=_FIXES.get(code, NO_ANSWER)
-            ) from error
+        Reads the whole table, as the last writes left it.
+        """
+        start: Item = {}
+        while True:
+            with self._naming_failures("Scan"):
+                page = self._client().scan(
+                    TableName=self.name,
+                    ConsistentRead=True,
+                    ProjectionExpression=KEY,
+                    FilterExpression=condition,
+                    ExpressionAttributeValues=values,
+                    **start,
+                )
+            yield from (item[KEY]["S"] for item in page["Items"])
+            if not (last := page.get("LastEvaluatedKey")):
+                return
+            start = {"ExclusiveStartKey": last}

@@ -7,9 +7,15 @@ a process had not written yet when it ended is lost: seconds of events, of a fig
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol, Self
 
 from contracts.live import Counts
+from stores.live_file import open_live_file
+from stores.live_records import pack, unpack
+
+_WRITE: Final = "INSERT OR REPLACE INTO counts (bucket, writer, weights) VALUES (?, ?, ?)"
+_SINCE: Final = "SELECT bucket, writer, weights FROM counts WHERE bucket >= ? ORDER BY bucket, writer"
 
 
 class LiveCounts(Protocol):
@@ -38,3 +44,43 @@ class LiveCounts(Protocol):
     def close(self) -> None:
         """Let go of files and connections."""
         ...
+
+
+class SqliteLiveCounts(LiveCounts):
+    """Counts in one SQLite file, for threads and processes of one machine."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create. Raises LiveDataUnavailable for a file that is none or of another version."""
+        self._file = open_live_file(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, counts: Counts) -> None:
+        """See `LiveCounts.write`."""
+        with self._file.writing() as connection:
+            connection.execute(_WRITE, (counts.bucket, counts.writer, pack(counts.weights)))
+
+    def since(self, bucket: int) -> list[Counts]:
+        """See `LiveCounts.since`."""
+        rows = self._file.rows(_SINCE, (bucket,))
+        with self._file.naming_failures():
+            return [Counts(bucket, writer, unpack(weights, dict[str, float])) for bucket, writer, weights in rows]
+
+    def sweep(self, before: int) -> int:
+        """See `LiveCounts.sweep`."""
+        with self._file.writing() as connection:
+            return connection.execute("DELETE FROM counts WHERE bucket < ?", (before,)).rowcount
+
+    def connect(self) -> None:
+        """See `LiveCounts.connect`: the file is open."""
+
+    def reconnect(self) -> None:
+        """See `LiveCounts.reconnect`: a file has no connections."""
+
+    def close(self) -> None:
+        """See `LiveCounts.close`."""
+        self._file.close()

@@ -58,7 +58,7 @@ def mirror(
 def entries_of(folder: Path) -> dict[str, FileEntry]:
     """The files below a folder by their names in it, in order."""
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: _entry(paths[name]) for name in sorted(paths)}
+    return {name: entry_of(paths[name]) for name in sorted(paths)}
 
 
 def listed(bucket: Bucket, listing_key: str) -> dict[str, FileEntry]:
@@ -70,6 +70,14 @@ def listed(bucket: Bucket, listing_key: str) -> dict[str, FileEntry]:
     if entries is None or not all(map(_stays_below, entries)):
         raise DatasetError(f"{bucket.url(listing_key)}: it is no listing of files.", fix=_FIX)
     return entries
+
+
+def replace_entry(bucket: Bucket, listing_key: str, name: str, entry: FileEntry) -> None:
+    """Let a listing say that one of its files is another now. Raises ObjectMoved where it is written meanwhile."""
+    document = bucket.read(listing_key, _MAX_LISTING_BYTES)
+    entries = _parsed(document) or {}
+    if entries.get(name) not in (None, entry):
+        bucket.replace(listing_key, msgspec.json.encode(entries | {name: entry}), document.etag, {})
 
 
 def fetch(
@@ -127,6 +135,7 @@ def _stays_below(name: str) -> bool:
     return all(part not in ("", ".", "..") for part in name.split("/")) and "\\" not in name and "\0" not in name
 
 
-def _entry(path: Path) -> FileEntry:
+def entry_of(path: Path) -> FileEntry:
+    """How a listing names a file."""
     with path.open("rb") as file:
         return FileEntry(path.stat().st_size, file_digest(file, "sha256").hexdigest())

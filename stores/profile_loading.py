@@ -11,6 +11,7 @@ from itertools import islice, repeat
 from typing import Any
 
 from contracts.interactions import Interactions
+from contracts.live import is_anonymous
 from contracts.profile import HISTORY_LIMIT, SEEN_LIMIT, HistoryEvent, Profile
 from stores.profile_records import check_ids
 
@@ -25,12 +26,15 @@ def loaded_profiles(
 ) -> Iterator[Profile]:
     """The profile of each user from their events, without a version. Raises IdInvalid for items that cannot be stored.
 
-    Equal times stay in the order of the dataset. See `Profiles.bulk_load` for the arguments.
+    Equal times stay in the order of the dataset. Anonymous sessions are left out: they live by what comes in, expire,
+    and say whose they are. See `Profiles.bulk_load` for the arguments.
     """
     names = list(item_ids)
     check_ids(names, "an item's")
     known: Iterable[Mapping[str, Any]] = repeat({}) if features is None else features
     for user, (user_id, told) in enumerate(zip(user_ids, known, strict=features is not None)):
+        if is_anonymous(user_id):
+            continue
         events = interactions.of(user)
         newest = slice(max(events.start, events.stop - HISTORY_LIMIT), events.stop)
         rows = interactions.items[events].tolist()

@@ -17,8 +17,11 @@ from contracts.errors import IdInvalid, ProfileTooLarge
 from contracts.profile import MAX_PROFILE_BYTES, SEEN_LIMIT, HistoryEvent, Profile
 from contracts.schema import MAX_ID_BYTES
 
-CURRENT_FORMAT: Final = 2
-"""Of a record. 1 had no session, minute and version, and its seen items repeated those of the history."""
+CURRENT_FORMAT: Final = 3
+"""Of a record that says that its user left or whose session it was, for what wrote 2 would take such a word back. 1 had
+no session, minute and version, and its seen items repeated those of the history."""
+_PLAIN_FORMAT: Final = 2
+"""Of any other record."""
 OLDEST_READABLE_FORMAT: Final = 1
 
 EVENT_IDS_FLOOR: Final = 100
@@ -27,8 +30,11 @@ EVENT_IDS_FLOOR: Final = 100
 DIGEST_BYTES: Final = 8
 """Of an event id: two of a user's 500 collide once in 10¹⁴ users."""
 
-_ITEM_BYTES: Final = 84
-"""Of a DynamoDB item beside the user id, the record and the event ids: 40 of attribute names, 44 of two numbers."""
+_ITEM_BYTES: Final = 113
+"""Of a DynamoDB item beside the user id, the record and the event ids: 47 of attribute names, 66 of three numbers."""
+
+DEPARTURE_BYTES: Final = 46
+"""Of a record of nothing but a departure, at most: 28 of its names and its format, and two numbers of 9."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -68,6 +74,8 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """Positions in the history, ascending."""
     minute: int = 0
     in_minute: int = 0
+    deleted_at: int = 0
+    merged_into: str | None = None
     version: int = 0
 
 
@@ -159,8 +167,9 @@ def _shorter(record: _Record, drop: int) -> _Record:
 
 def _record_of(profile: Profile) -> _Record:
     in_history = {event.item_id for event in profile.history}
+    plain = not profile.deleted_at and profile.merged_into is None
     return _Record(
-        format=CURRENT_FORMAT,
+        format=_PLAIN_FORMAT if plain else CURRENT_FORMAT,
         history=profile.history,
         n_events=profile.n_events,
         seen=[item for item in profile.seen if item not in in_history],
@@ -169,8 +178,28 @@ def _record_of(profile: Profile) -> _Record:
         in_session=[place for place, visit in enumerate(visits_of(profile)) if visit is not None],
         minute=profile.minute,
         in_minute=profile.in_minute,
+        deleted_at=profile.deleted_at,
+        merged_into=profile.merged_into,
         version=profile.version,
     )
+
+
+def is_departure(record: bytes) -> bool:
+    """Whether a record says nothing but that its user left; of a damaged one nobody can say that."""
+    try:
+        return len(record) <= DEPARTURE_BYTES and has_only_left(unpack("", record).profile)
+    except msgspec.DecodeError:
+        return False
+
+
+def has_only_left(profile: Profile) -> bool:
+    """Whether a user left and nothing has come of them since."""
+    return profile.deleted_at > 0 and profile == departure_of(profile)
+
+
+def departure_of(profile: Profile) -> Profile:
+    """A profile of nothing but the departure of its user, and how often it was written."""
+    return Profile(user_id=profile.user_id, deleted_at=profile.deleted_at, version=profile.version)
 
 
 def unpack(user_id: str, profile: bytes, event_ids: bytes = b"") -> Stored:
@@ -197,6 +226,8 @@ def unpack(user_id: str, profile: bytes, event_ids: bytes = b"") -> Stored:
             session=session,
             minute=record.minute,
             in_minute=record.in_minute,
+            deleted_at=record.deleted_at,
+            merged_into=record.merged_into,
             version=record.version,
         ),
         event_ids,

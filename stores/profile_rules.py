@@ -1,7 +1,8 @@
 """How events, features and a nightly load change the record of one user: pure rules that every profile store shares.
 
-Events may come twice, late and in any order; two writers apply them one after the other. Nothing here knows a store or
-reads a clock. `profiles.py` and `dynamodb_profiles.py` call it.
+Events may come twice, late and in any order; two writers apply them one after the other. What a user did before they
+left comes back from nowhere, and an anonymous session that is somebody's takes no more events: that is
+`profile_leaving.py`. Nothing here knows a store or reads a clock. `profiles.py` and `dynamodb_profiles.py` call it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ import msgspec
 
 from contracts.errors import ProfileTooLarge
 from contracts.profile import HISTORY_LIMIT, MAX_PROFILE_BYTES, SESSION_LIMIT, HistoryEvent, Profile
-from stores.profile_records import DIGEST_BYTES, Stored, check_ids, digest_of, pack, seen_with, visits_of
+from stores.profile_leaving import is_before_departure, refuse_merged, since_departure
+from stores.profile_records import (
+    DIGEST_BYTES,
+    Stored,
+    check_ids,
+    departure_of,
+    digest_of,
+    pack,
+    seen_with,
+    visits_of,
+)
 
 EVENT_IDS_LIMIT: Final = 500
 """Newest event ids that a user's record remembers: a queue delivers again within minutes, not after 500 events."""
@@ -35,16 +46,27 @@ class Addition(msgspec.Struct, frozen=True):
     session_ids: Sequence[str | None] = ()
     """[events], where they have any: the visit that each belongs to."""
     replaces: bool = False
-    """Whether the record is to say what these events say, and not to have them added: see `with_rebuilt`."""
+    """Whether the record is to say what these events say, and not to have them added, see `_rebuilt`."""
+    received_at: int = 0
+    """Unix seconds at which the first of them arrived: where their user left since, none is added. 0: as of now."""
+
+
+AS_OF_NO_TIME: Final = 0
+"""What is added is no arrival of this minute: events that were there before, in a log or in another record."""
 
 
 def with_events(stored: Stored, addition: Addition, now_seconds: int) -> tuple[Stored, int]:
     """A record with the new ones of some events, and how many were new; the very same record where none was.
 
-    Raises IdInvalid, and ValueError where ids do not fit the events.
+    Raises IdInvalid, SessionMerged, and ValueError where ids do not fit the events.
     """
-    if addition.replaces:
-        return with_rebuilt(stored, addition)
+    refuse_merged(stored.profile)
+    if is_before_departure(addition.received_at or now_seconds, stored.profile):
+        return stored, 0
+    return _rebuilt(stored, addition) if addition.replaces else _with_new(stored, addition, now_seconds)
+
+
+def _with_new(stored: Stored, addition: Addition, now_seconds: int) -> tuple[Stored, int]:
     profile = stored.profile
     check_ids((profile.user_id,), "a user's")
     check_ids((event.item_id for event in addition.events), "an item's")
@@ -54,7 +76,7 @@ def with_events(stored: Stored, addition: Addition, now_seconds: int) -> tuple[S
     entries = merged(_entries_of(profile), new)
     session_id, session = session_of(entries)
     history = [event for event, _ in entries]
-    minute = max(now_seconds // 60, profile.minute)  # a clock that lags does not restart the count
+    minute, in_minute = _arrivals(profile, now_seconds, len(new))
     changed = msgspec.structs.replace(
         profile,
         history=history,
@@ -63,23 +85,32 @@ def with_events(stored: Stored, addition: Addition, now_seconds: int) -> tuple[S
         session_id=session_id,
         session=session,
         minute=minute,
-        in_minute=(profile.in_minute if minute == profile.minute else 0) + len(new),
+        in_minute=in_minute,
         version=profile.version + 1,
     )
     return Stored(changed, event_ids), len(new)
 
 
-def with_rebuilt(stored: Stored, addition: Addition) -> tuple[Stored, int]:
+def _arrivals(profile: Profile, now_seconds: int, new: int) -> tuple[int, int]:
+    """The minute that counts arrivals, and how many it has with some new ones."""
+    if now_seconds == AS_OF_NO_TIME:
+        return profile.minute, profile.in_minute
+    minute = max(now_seconds // 60, profile.minute)  # a clock that lags does not restart the count
+    return minute, (profile.in_minute if minute == profile.minute else 0) + new
+
+
+def _rebuilt(stored: Stored, addition: Addition) -> tuple[Stored, int]:
     """A record of nothing but these events and what came after them, and how many these are; the same where it is so.
 
     Stored events later than the newest of these came while the log was read: they stay on top, counted. Features, what
-    tells a flood, and ids of events that are not among these stay. Without times nothing can be told to be later.
+    tells a flood, a departure, and ids of events that are not among these stay. Without times nothing can be told to be
+    later.
     """
     old = stored.profile
-    blank = Stored(Profile(user_id=old.user_id, features=old.features, version=old.version))
-    rebuilt, counted = with_events(blank, msgspec.structs.replace(addition, replaces=False), 0)
+    blank = Stored(msgspec.structs.replace(departure_of(old), features=old.features))
+    rebuilt, counted = _with_new(blank, addition, AS_OF_NO_TIME)
     later = _later_than(addition.events, old)
-    rebuilt, _ = with_events(rebuilt, Addition(addition.user_id, *later), 0)
+    rebuilt, _ = _with_new(rebuilt, Addition(addition.user_id, *later), AS_OF_NO_TIME)
     known = {rebuilt.event_ids[at : at + DIGEST_BYTES] for at in range(0, len(rebuilt.event_ids), DIGEST_BYTES)}
     digests = (stored.event_ids[at : at + DIGEST_BYTES] for at in range(0, len(stored.event_ids), DIGEST_BYTES))
     event_ids = rebuilt.event_ids + b"".join(digest for digest in digests if digest not in known)
@@ -102,10 +133,16 @@ def _later_than(events: Sequence[HistoryEvent], old: Profile) -> tuple[list[Hist
     return [event for event, _ in later], [], [visit for _, visit in later]
 
 
-def with_features(stored: Stored, features: Mapping[str, Any]) -> Stored:
-    """A record with other features. Raises IdInvalid, ProfileTooLarge, and TypeError for what is no plain data."""
+def with_features(stored: Stored, features: Mapping[str, Any], received_at: int = 0) -> Stored:
+    """A record with other features; the same where they arrived (Unix seconds) before the user left.
+
+    Raises IdInvalid, ProfileTooLarge, SessionMerged, and TypeError for what is no plain data.
+    """
     check_ids((stored.profile.user_id,), "a user's")
     check_features(features)
+    refuse_merged(stored.profile)
+    if received_at and is_before_departure(received_at, stored.profile):
+        return stored
     version = stored.profile.version + 1
     return Stored(msgspec.structs.replace(stored.profile, features=dict(features), version=version), stored.event_ids)
 
@@ -180,12 +217,18 @@ def with_load(stored: Stored, loaded: Profile, watermark: int | None, *, has_fea
 
     `watermark`: the newest time of the dataset, Unix seconds; events of the stored history after it are live ones and
     stay on top, counted. Without one the stored record wins where it has more events than the dataset. `has_features`:
-    whether the dataset knows any. What was seen stays seen, as far as it fits. Raises IdInvalid, ProfileTooLarge.
+    whether the dataset knows any. What was seen stays seen, as far as it fits. Of a user who left, what the dataset has
+    from before is left out; a session that is somebody's stays as it is. Raises IdInvalid, ProfileTooLarge.
     """
     old = stored.profile
     check_ids((old.user_id,), "a user's")
+    if old.merged_into is not None:
+        return stored
+    loaded = since_departure(loaded, old, watermark)
     live_wins = watermark is None and old.n_events > loaded.n_events
     changed = old if live_wins else _with_live(old, loaded, watermark)
+    if old.deleted_at:  # what it counts is what the history still shows
+        changed = msgspec.structs.replace(changed, n_events=max(changed.n_events, old.n_events))
     if has_features:
         check_features(loaded.features)
         changed = msgspec.structs.replace(changed, features=loaded.features)
@@ -203,7 +246,8 @@ def _is_stored(changed: Profile, stored: Stored) -> bool:
 
 def _with_live(old: Profile, loaded: Profile, watermark: int | None) -> Profile:
     if not old.history and not old.seen:  # a first night, or a new user: there is nothing to be put together
-        return msgspec.structs.replace(loaded, user_id=old.user_id, features=old.features, version=old.version)
+        kept: dict[str, Any] = {"features": old.features, "deleted_at": old.deleted_at, "version": old.version}
+        return msgspec.structs.replace(loaded, user_id=old.user_id, **kept)
     live: list[_Entry] = [
         (event, None)
         for event in old.history

@@ -9,10 +9,8 @@ ids are opaque. The Lambda edge reads and appends, the backfill after a publish 
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,34 +19,52 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from contracts.deadline import Deadline
-from contracts.errors import IdInvalid, ProfilesUnavailable, ProfileTooLarge, StateBusy, StorageFull, TandemError
+from contracts.errors import IdInvalid, ProfilesUnavailable, ProfileTooLarge, SessionMerged, TandemError
 from contracts.interactions import Interactions
+from contracts.live import ANONYMOUS_PREFIX
 from contracts.profile import HistoryEvent, Profile
+from stores.profile_leaving import claimed, handed_over, without_everything
 from stores.profile_loading import loaded_profiles
+from stores.profile_records import DEPARTURE_BYTES, check_ids, is_departure, is_id, pack, unpack
 from stores.profile_records import Stored as Stored
-from stores.profile_records import check_ids, is_id, pack, unpack
 from stores.profile_rules import Addition as Addition
 from stores.profile_rules import with_events, with_features, with_load
+from stores.sqlite_file import Contents, SqliteFile
 
 CURRENT_VERSION: Final = 2
 """Of the file; 1 held records of format 1, which are read and written anew one by one."""
 OLDEST_READABLE_VERSION: Final = 1
 
-_BUSY_MS: Final = 5_000
-"""How long a writer waits for another; a write takes well under a millisecond, a chunk of a bulk load 0.2 s."""
-
 CHUNK_USERS: Final = 1_000
 """Users of one transaction of a bulk load: enough to write fast, few enough that events get in between."""
+PAGE_USERS: Final = 1_000
+"""Ids that are read at once: some milliseconds, and 100 KB."""
 
-_CREATE: Final = """
-CREATE TABLE IF NOT EXISTS profiles (
-    user_id TEXT PRIMARY KEY NOT NULL,
-    profile BLOB NOT NULL,
-    event_ids BLOB NOT NULL DEFAULT x''
+_CONTENTS: Final = Contents(
+    what="a store of profiles",
+    version=CURRENT_VERSION,
+    oldest=OLDEST_READABLE_VERSION,
+    create=(
+        """
+        CREATE TABLE profiles (
+            user_id TEXT PRIMARY KEY NOT NULL,
+            profile BLOB NOT NULL,
+            event_ids BLOB NOT NULL DEFAULT x''
+        )
+        """,
+    ),
+    unavailable=ProfilesUnavailable,
+    fix="Move the file away; the next publish fills a new one.",
 )
-"""
 _READ: Final = "SELECT profile, event_ids FROM profiles WHERE user_id = ?"
 _WRITE: Final = "INSERT OR REPLACE INTO profiles (user_id, profile, event_ids) VALUES (?, ?, ?)"
+_PAGE: Final = """
+SELECT user_id, CASE WHEN length(profile) <= ? THEN profile END FROM profiles
+WHERE user_id > ? AND NOT (user_id >= ? AND user_id < ?) ORDER BY user_id LIMIT ?
+"""
+_CountingChange = Callable[[Stored], tuple[Stored, int]]
+_ANONYMOUS: Final = (ANONYMOUS_PREFIX, ANONYMOUS_PREFIX[:-1] + chr(ord(ANONYMOUS_PREFIX[-1]) + 1))
+"""First id of an anonymous session, and the one behind all of them."""
 
 
 class Profiles(Protocol):
@@ -86,10 +102,37 @@ class Profiles(Protocol):
         """
         ...
 
-    def put_features(self, user_id: str, features: Mapping[str, Any]) -> None:
-        """Replace the features of a user.
+    def put_features(self, user_id: str, features: Mapping[str, Any], received_at: int = 0) -> None:
+        """Replace the features of a user, unless they arrived (Unix seconds; 0: now) before the user left.
 
         Raises IdInvalid, ProfileTooLarge, ProfilesUnavailable, StateBusy, StorageFull.
+        """
+        ...
+
+    def forget(self, user_id: str, now_seconds: int) -> bool:
+        """Leave nothing of a user but that they left now; whether there was anything.
+
+        Events that arrived until now are not added afterwards, whoever still has them under way; later ones begin anew.
+        Raises IdInvalid, ProfilesUnavailable, StateBusy, StorageFull.
+        """
+        ...
+
+    def claim(self, session: str, user_id: str) -> Profile:
+        """Say that an anonymous session is a user's, and give back what it holds; the first user to say so wins.
+
+        From then on appending to the session raises SessionMerged, naming the user. Raises SessionMerged where it is
+        another's, and as `forget`.
+        """
+        ...
+
+    def hand_over(self, session: str) -> None:
+        """Take away what a claimed session held, once its user has it: whose it is stays. Raises as `forget`."""
+        ...
+
+    def user_ids(self) -> Iterator[str]:
+        """The id of every user with a record, each once, in no order; no anonymous session, and nobody who left.
+
+        Reads page by page: memory does not grow with the users. Raises ProfilesUnavailable, StateBusy.
         """
         ...
 
@@ -125,13 +168,7 @@ class SqliteProfiles(Profiles):
 
     def __init__(self, path: Path) -> None:
         """Open or create. Raises ProfilesUnavailable for a file that is none or of another version."""
-        self._path = path
-        self._reading, self._taking_turns = threading.Lock(), threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._naming_failures():
-            self._writer = _connect(path)
-            self._check_version()
-            self._reader = _connect(path)
+        self._path, self._file = path, SqliteFile(path, _CONTENTS)
 
     def __enter__(self) -> Self:
         return self
@@ -141,9 +178,7 @@ class SqliteProfiles(Profiles):
 
     def close(self) -> None:
         """Close the file; whoever still reads or writes finishes first."""
-        with self._reading, self._taking_turns:
-            self._reader.close()
-            self._writer.close()
+        self._file.close()
 
     def get(self, user_id: str, deadline: Deadline | None = None) -> Profile:  # noqa: ARG002  # a local read is 20 µs
         """See `Profiles.get`."""
@@ -161,15 +196,37 @@ class SqliteProfiles(Profiles):
     ) -> list[int | TandemError]:
         """See `Profiles.append_all`. One transaction: all users are written, except those that failed, or none."""
         try:
-            with self._writing():
-                return [self._append(addition, now_seconds) for addition in additions]
+            with self._file.writing() as connection:
+                return [self._append(connection, addition, now_seconds) for addition in additions]
         except TandemError as error:
             return [error] * len(additions)
 
-    def put_features(self, user_id: str, features: Mapping[str, Any]) -> None:
+    def put_features(self, user_id: str, features: Mapping[str, Any], received_at: int = 0) -> None:
         """See `Profiles.put_features`."""
-        with self._writing():
-            self._change(user_id, lambda stored: with_features(stored, features))
+        with self._file.writing() as connection:
+            _change(connection, user_id, partial(with_features, features=features, received_at=received_at))
+
+    def forget(self, user_id: str, now_seconds: int) -> bool:
+        """See `Profiles.forget`."""
+        with self._file.writing() as connection:
+            return _change_counting(connection, user_id, partial(without_everything, now_seconds=now_seconds)) > 0
+
+    def claim(self, session: str, user_id: str) -> Profile:
+        """See `Profiles.claim`."""
+        with self._file.writing() as connection:
+            return _change(connection, session, partial(claimed, user_id=user_id)).profile
+
+    def hand_over(self, session: str) -> None:
+        """See `Profiles.hand_over`."""
+        with self._file.writing() as connection:
+            _change(connection, session, handed_over)
+
+    def user_ids(self) -> Iterator[str]:
+        """See `Profiles.user_ids`. By key, PAGE_USERS at a time: writers come in between."""
+        last = ""
+        while page := self._page_after(last):
+            yield from (user_id for user_id, record in page if record is None or not is_departure(record))
+            last = page[-1][0]
 
     def bulk_load(
         self,
@@ -186,109 +243,58 @@ class SqliteProfiles(Profiles):
         newest, has_features = watermark if timed else None, features is not None
         loaded = 0
         while chunk := list(islice(profiles, CHUNK_USERS)):
-            with self._writing():
+            with self._file.writing() as connection:
                 for profile in chunk:
                     change = partial(with_load, loaded=profile, watermark=newest, has_features=has_features)
-                    self._change(profile.user_id or "", change)
+                    _change(connection, profile.user_id or "", change)
             loaded += len(chunk)
         return loaded
 
     def _read(self, user_id: str) -> Stored:
         if not is_id(user_id):
             return Stored(Profile(user_id=user_id))
-        with self._naming_failures():
-            with self._reading:
-                record = self._reader.execute(_READ, (user_id,)).fetchone()
-            return Stored(Profile(user_id=user_id)) if record is None else unpack(user_id, *record)
+        with self._file.reading() as connection:
+            return _stored(connection, user_id)
 
-    def _append(self, addition: Addition, now_seconds: int) -> int | TandemError:
+    def _page_after(self, user_id: str) -> list[tuple[str, bytes | None]]:
+        """The next users by key, with their records where these are as short as a departure."""
+        with self._file.reading() as connection:
+            return connection.execute(_PAGE, (DEPARTURE_BYTES, user_id, *_ANONYMOUS, PAGE_USERS)).fetchall()
+
+    def _append(self, connection: sqlite3.Connection, addition: Addition, now_seconds: int) -> int | TandemError:
         """What became of one user's events; only a failure of theirs, the store's own is raised."""
-        new = 0
-
-        def change(stored: Stored) -> Stored:
-            nonlocal new
-            changed, new = with_events(stored, addition, now_seconds)
-            return changed
-
         try:
-            self._change(addition.user_id, change)
-        except (IdInvalid, ProfileTooLarge, msgspec.DecodeError) as error:
-            return error if isinstance(error, TandemError) else self._unavailable(error)
-        return new
-
-    def _change(self, user_id: str, change: Callable[[Stored], Stored]) -> None:
-        """Apply a change to a record within a transaction."""
-        check_ids((user_id,), "a user's")
-        record = self._writer.execute(_READ, (user_id,)).fetchone()
-        stored = Stored(Profile(user_id=user_id)) if record is None else unpack(user_id, *record)
-        changed = change(stored)
-        if changed is not stored:
-            self._writer.execute(_WRITE, (user_id, *pack(changed)))
-
-    def _check_version(self) -> None:
-        try:
-            self._create_if_new()
-        except BaseException:
-            self._writer.close()
-            raise
-
-    def _create_if_new(self) -> None:
-        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            self._writer.execute(_CREATE)
-            self._writer.execute(f"PRAGMA user_version = {CURRENT_VERSION}")
-        elif version == 1:
-            self._writer.execute(f"PRAGMA user_version = {CURRENT_VERSION}")  # what wrote 1 must not write beside us
-        elif not OLDEST_READABLE_VERSION <= version <= CURRENT_VERSION:
-            raise ProfilesUnavailable(
-                f"{self._path}: version {version} is outside the readable range "
-                f"{OLDEST_READABLE_VERSION} to {CURRENT_VERSION}.",
-                fix="Move the file away; the next publish fills a new one.",
-            )
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A transaction that no other writer interleaves with."""
-        with self._naming_failures(), self._taking_turns:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _naming_failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise StorageFull(
-                    f"{self._path}: the disk is full; nothing was written.", fix="Free some space."
-                ) from error
-            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise StateBusy(f"{self._path}: another process is writing for too long.", fix="Try again.") from error
-            raise self._unavailable(error) from error
-        except (sqlite3.DatabaseError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: Exception) -> ProfilesUnavailable:
-        return ProfilesUnavailable(
-            f"{self._path}: not a readable profile store: {error}.",
-            fix="Move the file away; the next publish fills a new one.",
-        )
+            add = partial(with_events, addition=addition, now_seconds=now_seconds)
+            return _change_counting(connection, addition.user_id, add)
+        except (IdInvalid, ProfileTooLarge, SessionMerged) as error:
+            return error
+        except msgspec.DecodeError as error:
+            return ProfilesUnavailable(f"{self._path}: a record cannot be read: {error}.", fix=_CONTENTS.fix)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Autocommit; transactions are opened by name. The caller's locks keep threads apart."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last writes, never the file
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _stored(connection: sqlite3.Connection, user_id: str) -> Stored:
+    record = connection.execute(_READ, (user_id,)).fetchone()
+    return Stored(Profile(user_id=user_id)) if record is None else unpack(user_id, *record)
+
+
+def _change(connection: sqlite3.Connection, user_id: str, change: Callable[[Stored], Stored]) -> Stored:
+    """Apply a change to a record within a transaction; returns what it is then."""
+    check_ids((user_id,), "a user's")
+    stored = _stored(connection, user_id)
+    changed = change(stored)
+    if changed is not stored:
+        connection.execute(_WRITE, (user_id, *pack(changed)))
+    return changed
+
+
+def _change_counting(connection: sqlite3.Connection, user_id: str, change: _CountingChange) -> int:
+    """As `_change`; returns what the change counted."""
+    counted = 0
+
+    def uncounted(stored: Stored) -> Stored:
+        nonlocal counted
+        changed, counted = change(stored)
+        return changed
+
+    _change(connection, user_id, uncounted)
+    return counted

@@ -14,9 +14,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
-from contracts.errors import ReleaseCorrupt, StoreUnavailable
+from contracts.errors import ReleaseCorrupt, StoreUnavailable, naming_full_disk
 from contracts.release import FileEntry
 
 CONNECT_SECONDS: Final = 2.0
@@ -150,6 +150,28 @@ class Bucket:
             with self._naming(key, "GetObject", _BrokenOff):
                 yield from body.iter_chunks(_CHUNK_BYTES)
 
+    def download(self, key: str, path: Path) -> str:
+        """Bring an object of whatever size to a file; the tag of what lies there now, or of what lay there before it.
+
+        So a write under this tag never covers what was not read. Raises ObjectMissing, ReleaseCorrupt where it changes
+        its size meanwhile, StorageFull.
+        """
+        with self._naming(key, "HeadObject"):
+            found = self._client.head_object(Bucket=self.name, Key=self._prefix + key)
+        with naming_full_disk(path), path.open("wb") as file:
+            for chunk in self.stream(key, found["ContentLength"]):
+                file.write(chunk)
+        return str(found["ETag"])
+
+    def overwrite(self, key: str, path: Path, expected: FileEntry, etag: str) -> None:
+        """Write a file, with a checksum that S3 verifies, over an object whose tag is still `etag`; 5 GB at most.
+
+        Raises ObjectMoved where it is another one by now.
+        """
+        checksum = b64encode(bytes.fromhex(expected.sha256)).decode()
+        with path.open("rb") as file:
+            self._put(key, file, ChecksumSHA256=checksum, IfMatch=etag)
+
     def etag(self, key: str) -> str | None:
         """The tag of an object, None where there is none."""
         try:
@@ -225,7 +247,7 @@ class Bucket:
                 self._made = s3_client()
             return self._made
 
-    def _put(self, key: str, data: bytes, **how: Any) -> str:
+    def _put(self, key: str, data: bytes | IO[bytes], **how: Any) -> str:
         try:
             with self._naming(key, "PutObject"):
                 answer = self._client.put_object(

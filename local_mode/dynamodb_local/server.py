@@ -1,4 +1,4 @@
-"""One DynamoDB Local per folder: `start` and `stop`, and the table that profiles need.
+"""One DynamoDB Local per folder: `start` and `stop`, and the tables of profiles and of live data.
 
 It runs from jars of Maven Central on a JDK of this machine, in memory, on the loopback, without telemetry; what it held
 is gone when it stops. The folder holds its record and its log. The tests' fixture, the soak and the rehearsal of
@@ -20,6 +20,7 @@ from local_mode.jars import Jars, fetched
 from local_mode.jdk import compiles, java_homes, java_version
 from local_mode.opensearch.record import ask
 from stores.dynamodb_table import KEY
+from stores.live_table import CHANGED, EXPIRES, FEED, ID, KIND
 
 JARS: Final = Jars(
     name="DynamoDB Local",
@@ -88,6 +89,27 @@ def create_profiles_table(client: Any, name: str) -> None:
         AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
+
+
+def create_live_table(client: Any, name: str) -> None:
+    """The table of live data, likewise."""
+    client.create_table(
+        TableName=name,
+        KeySchema=_keys(KIND, ID),
+        AttributeDefinitions=[
+            {"AttributeName": attribute, "AttributeType": kind}
+            for attribute, kind in ((KIND, "S"), (ID, "S"), (CHANGED, "N"))
+        ],
+        LocalSecondaryIndexes=[
+            {"IndexName": FEED, "KeySchema": _keys(KIND, CHANGED), "Projection": {"ProjectionType": "ALL"}}
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    client.update_time_to_live(TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES})
+
+
+def _keys(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
 def _java() -> Path:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stores.profiles import Profiles, SqliteProfiles
 from stores.s3_bucket import s3_client
+from tests.stores.profile_worlds import client_of, profiles_at
 from tests.stores.release_places import BucketPlace
 
 
@@ -26,3 +30,21 @@ def bucket_place(tmp_path: Path, s3: Any) -> Iterator[BucketPlace]:
     place = BucketPlace(tmp_path, s3)
     yield place
     place.let_go()
+
+
+@pytest.fixture(scope="session")
+def dynamodb_at() -> Iterator[Callable[[str], Any]]:
+    """The client of DynamoDB at a URL; one for all tests of live stores, likewise."""
+    with ExitStack() as clients:
+        yield cache(lambda url: clients.enter_context(closing(client_of(url))))
+
+
+@pytest.fixture(params=["sqlite", "moto_endpoint", "dynamodb_local_url"])
+def profiles(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Profiles]:
+    """A profile store of each class and engine."""
+    if request.param == "sqlite":
+        with SqliteProfiles(tmp_path / "profiles.sqlite") as store:
+            yield store
+    else:
+        with profiles_at(request.getfixturevalue(request.param)) as store:
+            yield store

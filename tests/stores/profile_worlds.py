@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import pytest
 
 from contracts.interactions import Interactions
 from local_mode.dynamodb_local.server import create_profiles_table
@@ -23,6 +24,10 @@ def client_of(url: str) -> Any:
     """A client as the store makes it, for an engine of this machine."""
     keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "testing")
     return dynamodb_client(read_seconds=PATIENT_SECONDS, endpoint_url=url, region_name=REGION, **keys)
+
+
+several_writers = pytest.mark.parametrize("profiles", ["sqlite", "dynamodb_local_url"], indirect=True)
+"""moto checks the condition of a write and writes without a lock: two of its threads can both find it holds."""
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -18,7 +19,8 @@ from contracts.errors import ProfilesUnavailable, StateBusy
 from contracts.profile import MAX_PROFILE_BYTES, HistoryEvent
 from local_mode.dynamodb_local.server import create_profiles_table
 from stores import dynamodb_profiles
-from stores.dynamodb_profiles import DynamoDBProfiles
+from stores.dynamodb_profiles import DELETED_AT, DynamoDBProfiles
+from stores.dynamodb_table import EXPIRES
 from stores.profiles import Addition
 from tests.stores.profile_worlds import client_of
 
@@ -55,6 +57,54 @@ def test_an_item_is_what_the_table_of_the_stack_holds(client):
         "updated_at": "N",
     }
     assert item["version"] == {"N": "1"}
+
+
+def attributes_of(client, table, user):
+    return client.get_item(TableName=table, Key={"user_id": {"S": user}})["Item"]
+
+
+def test_a_session_expires_until_it_is_somebodys(client):
+    table = new_table(client)
+    store = DynamoDBProfiles(table, client)
+    before = int(time.time())
+    store.append("anonymous:s", [HistoryEvent("a", 1)])
+    store.append("u", [HistoryEvent("a", 1)])
+    expires = int(attributes_of(client, table, "anonymous:s")[EXPIRES]["N"])
+    assert before + 30 * 86_400 <= expires <= time.time() + 30 * 86_400
+    assert EXPIRES not in attributes_of(client, table, "u")
+    store.claim("anonymous:s", "u")
+    assert EXPIRES not in attributes_of(client, table, "anonymous:s")  # later events must still find whose it is
+    store.forget("anonymous:s", NOW)
+    assert EXPIRES in attributes_of(client, table, "anonymous:s")
+
+
+def test_an_item_says_that_its_user_left_until_they_are_back(client):
+    table = new_table(client)
+    store = DynamoDBProfiles(table, client)
+    store.append("u", [HistoryEvent("a", 1)], ["e"])
+    store.forget("u", NOW)
+    item = attributes_of(client, table, "u")
+    assert (item[DELETED_AT], item["event_ids"]) == ({"N": str(NOW)}, {"B": b""})
+    store.append("u", [HistoryEvent("b", NOW + 1)])
+    assert DELETED_AT not in attributes_of(client, table, "u")
+    assert store.get("u").deleted_at == NOW
+
+
+def test_users_are_listed_page_by_page(client, monkeypatch):
+    table = new_table(client)
+    store = DynamoDBProfiles(table, client)
+    users = [f"u{number}" for number in range(7)]
+    store.append_all([Addition(user, [HistoryEvent("a", 1)]) for user in users], NOW)
+    scan, pages = client.scan, []
+
+    def small(**request: Any) -> Any:
+        pages.append(request)
+        return scan(**request, Limit=2)
+
+    monkeypatch.setattr(client, "scan", small)
+    assert sorted(store.user_ids()) == users
+    assert len(pages) == 4
+    assert all(request["ConsistentRead"] for request in pages)
 
 
 def test_the_largest_record_costs_four_units_to_read(client):
@@ -186,7 +236,7 @@ def test_a_table_that_never_answers_whole_is_named(moto, monkeypatch):
     [
         ("ProvisionedThroughputExceededException", "capacity"),
         ("ThrottlingException", "capacity"),
-        ("AccessDeniedException", "dynamodb:PutItem"),
+        ("AccessDeniedException", "PutItem"),
         ("ExpiredTokenException", "credentials"),
         ("InternalServerError", "health"),
     ],
@@ -195,7 +245,7 @@ def test_a_refusal_names_the_table_the_code_and_the_way_out(moto, monkeypatch, c
     def refuse(**_: Any) -> Any:
         raise ClientError({"Error": {"Code": code, "Message": "of secret-user"}}, "GetItem")
 
-    for operation in ("get_item", "put_item", "batch_get_item"):
+    for operation in ("get_item", "put_item", "batch_get_item", "scan"):
         monkeypatch.setattr(moto, operation, refuse)
     store = DynamoDBProfiles("the-table", moto)
     for call in (
@@ -203,6 +253,9 @@ def test_a_refusal_names_the_table_the_code_and_the_way_out(moto, monkeypatch, c
         lambda: store.read(["secret-user"]),
         lambda: store.append("secret-user", [HistoryEvent("a")]),
         lambda: store.put_features("secret-user", {}),
+        lambda: store.forget("secret-user", NOW),
+        lambda: store.claim("anonymous:s", "secret-user"),
+        lambda: list(store.user_ids()),
     ):
         with pytest.raises(ProfilesUnavailable, match=f"the-table.*{code}") as caught:
             call()

@@ -164,8 +164,8 @@ def test_a_record_fits_whatever_is_in_it(user, stems, count, features_bytes):
 
 def item_bytes(user, packed: Packed, version):
     """As DynamoDB counts: names, strings, bytes, and a number as a byte for two digits and one more."""
-    names = sum(map(len, ("user_id", "profile", "event_ids", "version", "updated_at")))
-    numbers = sum(len(str(number)) // 2 + 2 for number in (version, NOW))
+    names = sum(map(len, ("user_id", "profile", "event_ids", "version", "updated_at", "expires")))
+    numbers = sum(len(str(number)) // 2 + 2 for number in (version, NOW, NOW))
     return names + len(user.encode()) + len(packed.profile) + len(packed.event_ids) + numbers
 
 
@@ -215,7 +215,7 @@ def test_a_record_of_the_first_format_opens():
         b"",
         b"\xc1",
         b"\xa1\xb4",
-        msgspec.msgpack.encode({"format": 3}),
+        msgspec.msgpack.encode({"format": 4}),
         msgspec.msgpack.encode({"in_session": [7]}),
         msgspec.msgpack.encode({"history": [["\u00fc" * 3, "x"]]}),
     ],

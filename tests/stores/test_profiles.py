@@ -6,7 +6,6 @@ One suite over SQLite, DynamoDB as moto knows it, and Amazon's own local engine,
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,25 +17,10 @@ from contracts.errors import IdInvalid, ProfileTooLarge, StateBusy
 from contracts.profile import HISTORY_LIMIT, MAX_PROFILE_BYTES, HistoryEvent, Profile
 from stores.profile_records import Stored
 from stores.profile_rules import MAX_FEATURES_BYTES
-from stores.profiles import Addition, Profiles, SqliteProfiles
-from tests.stores.profile_worlds import interactions, profiles_at
+from stores.profiles import Addition
+from tests.stores.profile_worlds import interactions, several_writers
 
 NOW = 1_700_000_000
-
-
-@pytest.fixture(params=["sqlite", "moto_endpoint", "dynamodb_local_url"])
-def profiles(request: pytest.FixtureRequest, tmp_path) -> Iterator[Profiles]:
-    """A store of each class and engine."""
-    if request.param == "sqlite":
-        with SqliteProfiles(tmp_path / "profiles.sqlite") as store:
-            yield store
-    else:
-        with profiles_at(request.getfixturevalue(request.param)) as store:
-            yield store
-
-
-several_writers = pytest.mark.parametrize("profiles", ["sqlite", "dynamodb_local_url"], indirect=True)
-"""moto checks the condition of a write and writes without a lock: two of its threads can both find it holds."""
 
 
 def items_of(events):

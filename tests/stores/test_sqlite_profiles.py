@@ -7,7 +7,7 @@ import sqlite3
 import msgspec
 import pytest
 
-import stores.profiles
+import stores.sqlite_file
 from contracts.errors import ProfilesUnavailable, StateBusy
 from contracts.profile import HistoryEvent
 from stores.profiles import Addition, SqliteProfiles
@@ -52,7 +52,7 @@ def test_a_file_of_the_first_version_opens_and_is_written_on(tmp_path):
 
 
 def test_a_writer_that_waits_too_long_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(stores.profiles, "_BUSY_MS", 10)
+    monkeypatch.setattr(stores.sqlite_file, "_BUSY_MS", 10)
     with SqliteProfiles(tmp_path / "p.sqlite") as store:
         blocker = sqlite3.connect(tmp_path / "p.sqlite", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")

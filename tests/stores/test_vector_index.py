@@ -79,15 +79,18 @@ def test_an_item_with_a_nan_is_never_found(world):
     assert len(index.search("m", np.full(16, np.nan, np.float32), 10)[0]) == 0
 
 
-@pytest.mark.parametrize("block", [1, 7_000, 10**9])
-def test_many_queries_answer_like_one_by_one(world, block, monkeypatch):
-    monkeypatch.setattr(stores.vector_index, "BLOCK_SCORES", block)
-    _, queries, index = world
-    rows, scores = index.search_many("m", queries, 20)
+@pytest.mark.parametrize(("at_once", "tile", "sample"), [(1, 100, 64), (7, 999, 500), (128, 4_096, 2_048)])
+@pytest.mark.parametrize("k", [1, 20, 2_000])
+def test_many_queries_answer_like_one_by_one(world, at_once, tile, sample, k, monkeypatch):
+    for name, value in (("QUERIES_AT_ONCE", at_once), ("TILE_ITEMS", tile), ("TILED_SAMPLE", sample)):
+        monkeypatch.setattr(stores.vector_index, name, value)
+    vectors, queries, index = world
+    rows, scores = index.search_many("m", queries, k)
     for line, query in enumerate(queries):
-        one, one_scores = index.search("m", query, 20)
-        np.testing.assert_allclose(scores[line], one_scores, rtol=1e-5)  # equal items may swap: BLAS sums differently
-        assert set(rows[line].tolist()) == set(one.tolist())
+        _, one_scores = index.search("m", query, k)
+        np.testing.assert_allclose(scores[line], one_scores, rtol=1e-4, atol=1e-5)  # BLAS sums differently
+        np.testing.assert_allclose(vectors[rows[line]] @ query, one_scores, rtol=1e-4, atol=1e-5)  # equal items swap
+        assert len(set(rows[line].tolist())) == k
 
 
 def test_excluded_rows_are_not_found_and_missing_places_are_marked():
@@ -97,6 +100,37 @@ def test_excluded_rows_are_not_found_and_missing_places_are_marked():
     rows, scores = index.search_many("m", queries, 3, excluded)
     assert rows.tolist() == [[1, 2, -1], [-1, -1, -1], [2, 1, 0]]
     assert scores[0].tolist() == [2, 1, -np.inf]
+
+
+@given(
+    arrays(np.float32, (300, 1), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0, -np.inf, np.nan])),
+    st.integers(1, 320),
+    st.lists(st.integers(-1, 299), max_size=600),
+)
+@settings(max_examples=200)
+def test_what_one_of_many_queries_finds_is_what_a_full_sort_has(vectors, k, struck):
+    """One number per item, so that nothing is summed; a small sample, so that it lies often."""
+    index, queries = ExactIndex({"m": vectors}), np.ones((3, 1), np.float32)
+    expected = vectors[:, 0].copy()
+    expected[[row for row in struck if row >= 0]] = -np.inf
+    excluded = (np.array(struck, np.int64), np.array([0, 0, len(struck), len(struck)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stores.vector_index, "TILED_SAMPLE", 20)
+        patch.setattr(stores.vector_index, "TILE_ITEMS", 70)
+        rows, scores = index.search_many("m", queries, k, excluded)
+    for line, own in enumerate((vectors[:, 0], expected, vectors[:, 0])):
+        found = rows[line][rows[line] >= 0]
+        assert found.tolist() == sorted_best(own.tolist(), k)
+        assert scores[line][: len(found)].tolist() == own[found].tolist()
+        assert set(rows[line][len(found) :].tolist()) <= {-1}
+
+
+def test_a_sample_that_lies_costs_time_and_not_the_answer(monkeypatch):
+    monkeypatch.setattr(stores.vector_index, "TILED_SAMPLE", 100)
+    vectors = np.arange(3_000, dtype=np.float32)[:, None]
+    vectors[::30] += 10_000  # the sample's places hold the hundred best
+    rows, _ = ExactIndex({"m": vectors}).search_many("m", np.ones((2, 1), np.float32), 150)
+    np.testing.assert_array_equal(rows, [np.argsort(-vectors[:, 0], kind="stable")[:150]] * 2)
 
 
 def test_vectors_may_be_mapped_from_a_file(world, tmp_path):
