@@ -35,7 +35,8 @@ class Split:
     """Training events and held-out positives in one numbering.
 
     `train` is all that may be learned from. `test` holds the positives to find: each (user, item) pair once, none of
-    them in `train`; users without any are not judged. `cut` is the newest training time of a time cut, else None.
+    them in `train` and none of them disliked; users without any are not judged. `cut` is the newest training time of a
+    time cut, else None.
     """
 
     train: Interactions
@@ -149,7 +150,7 @@ def cold_users(
     if len(train) == 0:
         raise NotEnoughData("holding these users out leaves nothing to train on.", fix="Lower the share of users.")
     first = _first_of_pair(interactions)
-    test = interactions.select(held & first & (place >= largest))
+    test = interactions.select(held & first & (place >= largest) & (interactions.weights > 0))
     masked = interactions.select(held & first & (place < largest))
     return {
         k: Split(train, test, "cold-users", None, interactions.select(held & first & (place < k)), masked)
@@ -178,9 +179,13 @@ def _split(interactions: Interactions, held: NDArray[np.bool_], protocol: str, c
 
 
 def new_items(held_out: Interactions, train: Interactions) -> Interactions:
-    """Held-out events whose item the user has not in `train`, each (user, item) pair once (its first event)."""
-    fresh = ~np.isin(pair_keys(held_out), pair_keys(train))
-    return held_out.select(fresh & _first_of_pair(held_out))
+    """Held-out events whose item the user has not in `train`, each (user, item) pair once (its first event).
+
+    Nobody wants to find what they disliked: an event speaks for its item where its weight is above 0.
+    """
+    fresh = ~np.isin(pair_keys(held_out), pair_keys(train)) & (held_out.weights > 0)
+    wanted = held_out.select(fresh)
+    return wanted.select(_first_of_pair(wanted))
 
 
 def _first_of_pair(interactions: Interactions) -> NDArray[np.bool_]:

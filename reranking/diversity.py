@@ -25,6 +25,11 @@ Positions = NDArray[np.intp]
 class Diversity(Protocol):
     """A way to choose k of the candidates."""
 
+    @property
+    def cap(self) -> int:
+        """Most of one category; 0: no cap."""
+        ...
+
     def choose(self, scores: Floats, pool: Positions, k: int, chosen: Positions) -> tuple[Positions, Floats]:
         """Up to k positions of `pool` in the order chosen, and what each scored then [≤ k].
 

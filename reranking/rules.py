@@ -1,19 +1,24 @@
-"""Rules of one slate, and the promise of promoted places.
+"""Rules of one slate, the promise of promoted places, and what of the explored may take the last ones.
 
 Caps live in the diversity methods, because a cap is a fact of choosing one after the other; here is what the caller
-may ask of a slate, and how at least a share of it comes to match a promotion. Rerank applies both.
+may ask of a slate, how at least a share of it comes to match a promotion, and how exploring gives way to both. Rerank
+applies them.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.deadline import Deadline
-from reranking.diversity import Diversity, Floats, Positions
+from contracts.fitted import Rows
+from reranking.diversity import Diversity, Floats, Positions, repeats
+
+NOTHING: Final[Positions] = np.empty(0, np.intp)
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,43 @@ class SlateRules:
 
 
 def choose_with_promotion(
-    diversity: Diversity, scores: Floats, places: int, promoted: NDArray[np.bool_], quota: int
+    diversity: Diversity,
+    scores: Floats,
+    places: int,
+    promoted: NDArray[np.bool_],
+    quota: int,
+    there: Positions = NOTHING,
 ) -> tuple[Positions, Floats]:
     """Choose `places` of the candidates so that at least `quota` are `promoted` [c], as far as there are as many.
+
+    `there`: positions behind the candidates that have places of their own, for the cap.
 
     Where the free choice already has enough, it stands. Else the promoted places are chosen first among the promoted
     and the rest of the slate among all others, with those counted as being there; what scored best then comes first.
     """
-    everything, nothing = np.arange(len(scores)), np.empty(0, np.intp)
-    free, values = diversity.choose(scores, everything, places, nothing)
+    everything = np.arange(len(scores))
+    free, values = diversity.choose(scores, everything, places, there)
     if np.count_nonzero(promoted[free]) >= quota:
         return free, values
-    first, first_values = diversity.choose(scores, np.flatnonzero(promoted), min(quota, places), nothing)
+    first, first_values = diversity.choose(scores, np.flatnonzero(promoted), min(quota, places), there)
     others = np.setdiff1d(everything, first, assume_unique=True)
-    rest, rest_values = diversity.choose(scores, others, places - len(first), first)
+    rest, rest_values = diversity.choose(scores, others, places - len(first), np.concatenate([first, there]))
     chosen, values = np.concatenate([first, rest]), np.concatenate([first_values, rest_values])
     order = np.argsort(-values, kind="stable")
     return chosen[order], values[order]
+
+
+def explored_rows(explored: Rows | None, categories: Rows, rules: SlateRules, cap: int) -> Rows:
+    """What of the rows to explore gets a place: what is not barred and leaves the cap and the promoted their due.
+
+    `categories` [n] of all rows.
+    """
+    if explored is None or not len(explored):
+        return np.empty(0, np.int32)
+    kept = explored if rules.barred is None else explored[~rules.barred[explored]]
+    if cap:
+        kept = kept[repeats(categories[kept]) < cap]
+    if rules.promoted is not None and rules.promoted_places:
+        promised = rules.promoted[kept]
+        kept = kept[promised | (np.cumsum(~promised) <= rules.places - rules.promoted_places)]
+    return kept[: rules.places]

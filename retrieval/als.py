@@ -1,10 +1,12 @@
 """Folding a user into ALS at request time: history → factor, without a user table.
 
-    x = (YᵀY + Σ alpha·w_j y_j y_jᵀ + reg·I)⁻¹ Σ (1 + alpha·w_j) y_j,   score = x · y
+    x = (YᵀY + Σ alpha·|w_j| y_j y_jᵀ + reg·I)⁻¹ Σ over w_j > 0 of (1 + alpha·w_j) y_j,   score = x · y
 
-(Hu, Koren, Volinsky 2008, equation 4, confidence 1 + alpha·w.) YᵀY comes with the release. The sums are solved in
-float64: a Gram matrix of popular items is badly conditioned in float32. It does not know ids or requests. Routing
-folds one user in a request; evaluation and the batch job fold many.
+(Hu, Koren, Volinsky 2008, equation 4, confidence 1 + alpha·|w|.) An event of negative weight is a preference of 0 that
+is believed as firmly as its weight is large: it pulls the item's score to zero, and with it what is like it. One of
+weight 0 says nothing, as in training. YᵀY comes with the release. The sums are solved in float64: a Gram matrix of
+popular items is badly conditioned in float32. It does not know ids or requests. Routing folds one user in a request;
+evaluation and the batch job fold many.
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ BLOCK_FLOATS: Final = 4_000_000
 
 
 def fold_in(als: AlsArrays, factors: Floats, weights: NDArray[np.floating]) -> Floats:
-    """Factor [d] of one user. `factors` [events, d] of the items of the history, `weights` [events].
+    """Factor [d] of one user. `factors` [events, d] of the items of the history, `weights` [events] with their signs.
 
-    An empty history folds to zeros. The same numbers as `fold_in_many`, without its padding.
+    A history without anything liked folds to zeros. The same numbers as `fold_in_many`, without its padding.
     """
     vectors = factors.astype(np.float64)
-    confidence = als.alpha * weights.astype(np.float64)
+    confidence = als.alpha * np.abs(weights.astype(np.float64))
     matrix = _base(als) + (vectors.T * confidence) @ vectors
-    return np.linalg.solve(matrix, (1 + confidence) @ vectors).astype(np.float32)
+    return np.linalg.solve(matrix, np.where(weights > 0, 1 + confidence, 0) @ vectors).astype(np.float32)
 
 
 def fold_in_many(
@@ -49,9 +51,9 @@ def fold_in_many(
         slots = np.where(inside, slots, 0)
         inside &= rows[slots] >= 0
         vectors = factors[np.where(inside, rows[slots], 0)].astype(np.float64)
-        confidence = np.where(inside, als.alpha * weights[slots], 0.0)
+        confidence = np.where(inside, als.alpha * np.abs(weights[slots]), 0.0)
         matrices = base + (vectors * confidence[..., None]).transpose(0, 2, 1) @ vectors
-        targets = (confidence + inside)[:, None, :] @ vectors
+        targets = np.where(inside & (weights[slots] > 0), 1 + confidence, 0.0)[:, None, :] @ vectors
         folded[users] = np.linalg.solve(matrices, targets.transpose(0, 2, 1))[..., 0]
     return folded
 

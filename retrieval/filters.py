@@ -9,13 +9,14 @@ It does not know eligibility, only what the client asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import RequestInvalid
-from contracts.feature_encoder import FeatureEncoder, FieldVocabulary
+from contracts.feature_encoder import Bag, FeatureEncoder, FieldVocabulary
 from contracts.fitted import ItemArrays, Rows
 from contracts.request import FilterValue, Range
 from contracts.restriction import AnyOf, Clause, Restriction, Within
@@ -36,17 +37,47 @@ class Postings:
         return self.rows[self.offsets[category] : self.offsets[category + 1]]
 
 
+class _Inverted:
+    """Some items by their features. i items."""
+
+    def __init__(self, encoder: FeatureEncoder, features: Bag, numbers: NDArray[np.float64]) -> None:
+        self._encoder, self._n_items = encoder, len(features)
+        named = [field for field in encoder.fields if field.kind in _NAMED]
+        counted = [field.name for field in encoder.fields if field.kind in _COUNTED]
+        self._postings = _invert(encoder, named, features) if named else {}
+        self._numbers = {name: np.ascontiguousarray(numbers[:, i]) for i, name in enumerate(counted)}
+
+    def passing(self, clause: Clause) -> NDArray[np.bool_]:
+        """Which of them [i] a clause lets through."""
+        if isinstance(clause, AnyOf):
+            return self._any_of(clause)
+        numbers = self._numbers[clause.name]
+        low = -np.inf if clause.gte is None else clause.gte
+        high = np.inf if clause.lte is None else clause.lte
+        return (numbers >= low) & (numbers <= high)  # a missing number is NaN and passes nothing
+
+    def _any_of(self, clause: AnyOf) -> NDArray[np.bool_]:
+        matching = np.zeros(self._n_items, np.bool_)
+        first = self._encoder.first_slots[clause.name]
+        for value in clause.values:
+            matching[self._postings[clause.name].of(self._encoder.slot(clause.name, value) - first)] = True
+        return matching
+
+
 class ItemFilters:
     """The item features of a release, ready to be filtered."""
 
     def __init__(self, encoder: FeatureEncoder, items: ItemArrays) -> None:
         """Invert the categorical fields and lay the numeric ones out by column: a second at a million items."""
-        self._encoder, self._n_items = encoder, len(items)
+        self._encoder = encoder
         self._fields = {field.name: field for field in encoder.fields}
-        named = [field for field in encoder.fields if field.kind in _NAMED]
-        counted = [field.name for field in encoder.fields if field.kind in _COUNTED]
-        self._postings = _invert(encoder, named, items) if named else {}
-        self._numbers = {name: np.ascontiguousarray(items.numbers[:, i]) for i, name in enumerate(counted)}
+        self._parts = [_Inverted(encoder, items.features, items.numbers)]
+
+    def with_more(self, features: Bag, numbers: NDArray[np.float64]) -> ItemFilters:
+        """Filters of these items and, in the rows behind them, of others: their bags, their numbers [i, n_numeric]."""
+        longer = copy(self)
+        longer._parts = [*self._parts, _Inverted(self._encoder, features, numbers)]
+        return longer
 
     def mask(self, filters: Mapping[str, FilterValue]) -> NDArray[np.bool_] | None:
         """Which rows [n] pass all filters; None where there is no filter. Raises as `restriction`."""
@@ -80,22 +111,11 @@ class ItemFilters:
         return AnyOf(name, tuple(text for text in given if self._encoder.slot(name, text) >= 0))
 
     def _passing(self, clause: Clause) -> NDArray[np.bool_]:
-        if isinstance(clause, AnyOf):
-            return self._any_of(clause)
-        numbers = self._numbers[clause.name]
-        low = -np.inf if clause.gte is None else clause.gte
-        high = np.inf if clause.lte is None else clause.lte
-        return (numbers >= low) & (numbers <= high)  # a missing number is NaN and passes nothing
-
-    def _any_of(self, clause: AnyOf) -> NDArray[np.bool_]:
-        matching = np.zeros(self._n_items, np.bool_)
-        first = self._encoder.first_slots[clause.name]
-        for value in clause.values:
-            matching[self._postings[clause.name].of(self._encoder.slot(clause.name, value) - first)] = True
-        return matching
+        passing = [part.passing(clause) for part in self._parts]
+        return passing[0] if len(passing) == 1 else np.concatenate(passing)
 
     def _choices(self) -> str:
-        names = sorted({*self._postings, *self._numbers})
+        names = sorted(name for name, field in self._fields.items() if field.kind in _COUNTED + _NAMED)
         return ", ".join(names) if names else "nothing: the items have no features"
 
 
@@ -105,9 +125,9 @@ def _within(field: FieldVocabulary, value: FilterValue) -> Within:
     return Within(field.name, value.gte, value.lte)
 
 
-def _invert(encoder: FeatureEncoder, named: list[FieldVocabulary], items: ItemArrays) -> dict[str, Postings]:
-    slots = np.asarray(items.features.slots)
-    owners = np.repeat(np.arange(len(items), dtype=np.int32), np.diff(items.features.offsets))
+def _invert(encoder: FeatureEncoder, named: list[FieldVocabulary], features: Bag) -> dict[str, Postings]:
+    slots = np.asarray(features.slots)
+    owners = np.repeat(np.arange(len(features), dtype=np.int32), np.diff(features.offsets))
     postings = {}
     for field in named:
         local = slots - encoder.first_slots[field.name]

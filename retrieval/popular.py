@@ -1,7 +1,7 @@
-"""Popularity lists, filtered by what is eligible: the fallback that is used every day.
+"""Popularity lists, filtered by what is eligible: the fallback that is used every day, and what is popular now.
 
 The tables are in memory at every request (decision 6), by segment, category and for everybody. Routing blends them;
-the endpoint `popular` serves them as they are.
+the endpoint `popular` serves them as they are, or those of a window with what has been counted since the night.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contracts.candidates import Candidates, Source
 from contracts.fitted import Floats, Rows
 from contracts.segments import GLOBAL_KEY, category_key, segment_keys
 from contracts.slate import Route
+from contracts.trending import WINDOWS, half_life_seconds, trending_key
 from retrieval.eligibility import Eligibility
 from retrieval.found import Found, join, on_ranks
 from retrieval.opened import OpenModel
@@ -30,6 +31,46 @@ def popular_items(
     keys = segment_keys(model.fitted.schema.segment, segment or {}) if category is None else [category_key(category)]
     key, found = popular_found(model, keys, eligible, k, explain=True)
     return found.candidates(Route.POPULAR, "popularity", key)
+
+
+def trending_items(model: OpenModel, k: int, now_seconds: int, window: str, live: Mapping[str, float]) -> Candidates:
+    """The k items of most weight in a window of `contracts.trending`, filled up with what is popular at all.
+
+    weight of an item = table × 2^(-(now - watermark) / half-life) + live, half-life = a quarter of the window; the
+    table is the release's, the same sum of faded event weights at its watermark. `live`: item id → weight of what came
+    after the watermark, faded to now; items that the release does not know are passed over. Which of the table's
+    events have left the window since is not known: they count on, a sixteenth of their weight each at the most, until
+    the watermark itself is a window old and the table counts no more. Without a table live weights stand alone.
+    """
+    eligible = model.servable.for_request(np.empty(0, np.int32), None, now_seconds)
+    weights = _summed(_faded_table(model, now_seconds, window), _live(model, live))
+    found = weights.take(eligible.of(weights.rows)).best_first().take(slice(k))
+    found = found.told(Source.TRENDING, trending=found.scores)
+    found = on_ranks(found if len(found) == k else fill(model, eligible, found, k))
+    return found.candidates(Route.POPULAR, "popularity", trending_key(window))
+
+
+def _faded_table(model: OpenModel, now_seconds: int, window: str) -> Found:
+    """A window's table of the release, as far as it still counts."""
+    table = model.fitted.popularity.get(trending_key(window))
+    age = max(0, now_seconds - model.fitted.watermark)  # a clock behind the data's makes nothing grow
+    if table is None or age >= WINDOWS[window]:
+        return Found.nothing()
+    rows, weights = table
+    return Found(rows, weights * np.float32(2 ** (-age / half_life_seconds(window))))
+
+
+def _live(model: OpenModel, live: Mapping[str, float]) -> Found:
+    rows = model.items.ids.rows(live)
+    weights = np.fromiter(live.values(), np.float32, len(live))
+    return Found(rows, weights).take((rows >= 0) & (weights > 0))
+
+
+def _summed(one: Found, other: Found) -> Found:
+    """The rows of either, ascending, each with the sum of its scores."""
+    rows, place = np.unique(np.concatenate([one.rows, other.rows]), return_inverse=True)
+    scores = np.bincount(place, np.concatenate([one.scores, other.scores]), len(rows))
+    return Found(rows, scores.astype(np.float32))
 
 
 def popular_found(

@@ -99,14 +99,15 @@ def _both_cold(ask: Ask, request: RecommendationRequest) -> Answer:
 
 
 def _wanted_categories(ask: Ask, request: RecommendationRequest) -> list[int]:
-    """Categories from the filters, else of the user's few events, else those that lead in the segment."""
+    """Categories from the filters, else of the few things that the user liked, else those that lead in the segment."""
     fitted = ask.model.fitted
     asked = request.filters.get(fitted.schema.category or "")
     if isinstance(asked, str | list):
         wanted = {asked} if isinstance(asked, str) else set(asked)
         return [number for number, name in enumerate(fitted.categories) if name in wanted]
-    if len(ask.visitor.rows):
-        return _distinct(fitted.items.category[ask.visitor.rows[::-1]])
+    liked = ask.visitor.rows[ask.visitor.weights > 0]
+    if len(liked):
+        return _distinct(fitted.items.category[liked[::-1]])
     keys = segment_keys(fitted.schema.segment, ask.visitor.features)
     _, popular = popular_found(ask.model, keys, ask.eligible, ask.pool, explain=ask.explain)
     return _distinct(fitted.items.category[popular.rows])[:LEADING_CATEGORIES]

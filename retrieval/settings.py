@@ -47,8 +47,12 @@ class RetrievalSettings:
     """Newest items of a history whose cold neighbours are looked at."""
     new_days: float = 30.0
     """An item published at most so long ago is new (`prefer: new`)."""
-    session_weight: float = 1.0
-    """How much more than an older event one of the running session weighs."""
+    session_weight: float = 2.0
+    """How much more than an older event one of the running session weighs.
+
+    Chosen on 1,000 users of the generated world: Recall@20 of the rest of a visit by the towers is .292 at 1, .298 at 2,
+    .297 at 5 and .289 at 8; ALS goes on rising, from .261 to .271 at 8. 2 leaves most to a long history.
+    """
     exploration_share: float = 0.05
     """Share of a slate that goes to fresh items without events; of ten places half a place, so one in every other."""
     fresh_items: int = 5_000

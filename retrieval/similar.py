@@ -1,7 +1,8 @@
 """Items like an item: the direction of its two-tower vector, blended with TF-IDF over attributes and text.
 
 Both are cosines, so they share a scale as they are. An item that nobody has touched has a vector that training only
-guessed from its attributes; there TF-IDF speaks alone and the vector only fills up. The endpoint `similar` calls it.
+guessed from its attributes; there TF-IDF speaks alone and the vector only fills up. An item that came after the release
+is compared like any other, and found like one. The endpoint `similar` calls it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts.candidates import Candidates, Degraded, Source
 from contracts.deadline import Deadline
@@ -18,7 +20,7 @@ from contracts.slate import Route
 from retrieval.found import Found
 from retrieval.opened import OpenModel
 from retrieval.popular import fill
-from stores.vector_index import VectorIndex
+from stores.vector_index import VectorIndex, best_positions
 
 CONTENT_WEIGHT: Final = 0.3
 """Share of TF-IDF for an item with events: what people do together says more than what is written on the box."""
@@ -53,7 +55,7 @@ def similar_items(
     cosine = model.items.directions(rows) @ direction
     weight = np.float32(COLD_CONTENT_WEIGHT if model.is_cold(row) else CONTENT_WEIGHT)
     by_content, by_vector = weight * content, (1 - weight) * cosine
-    source = np.where(by_content > by_vector, Source.CONTENT, Source.MODEL).astype(np.float32)
+    source = np.where(by_content > by_vector, Source.CONTENT, _of_vectors(model, rows)).astype(np.float32)
     found = Found(rows, by_content + by_vector, {"cosine": cosine, "content": content, "source": source})
     found = found.take(eligible.of(rows)).best_first().take(slice(k))
     if len(found) < k:
@@ -64,19 +66,32 @@ def similar_items(
 def _near(
     model: OpenModel, index: VectorIndex, direction: Floats, k: int, deadline: Deadline
 ) -> tuple[Rows, tuple[str, ...]]:
-    """The best rows by inner product with a direction; from the embedded vectors where the index does not answer."""
+    """The best rows of the release and the best fresh ones by inner product with a direction.
+
+    From the embedded vectors where the index does not answer.
+    """
+    degraded: tuple[str, ...] = ()
     try:
-        return index.search("two_tower", direction, k, None, deadline)[0], ()
+        near = index.search("two_tower", direction, k, None, deadline)[0]
     except IndexUnavailable:
-        return model.index.search("two_tower", direction, k)[0], (Degraded.INDEX_UNAVAILABLE,)
+        near, degraded = model.index.search("two_tower", direction, k)[0], (Degraded.INDEX_UNAVAILABLE,)
+    if (fresh := model.items.fresh) is not None:
+        best = best_positions(fresh.two_tower @ direction, k)
+        near = np.concatenate([near, (best + model.items.released).astype(np.int32)])
+    return near, degraded
+
+
+def _of_vectors(model: OpenModel, rows: Rows) -> NDArray[np.integer]:
+    """What is found by its vector: by that of the release, or by that of a fresh item."""
+    return np.where(rows < model.items.released, Source.MODEL, Source.FRESH)
 
 
 def _alike_by_content(model: OpenModel, row: int) -> tuple[Rows, Floats]:
     """Hot neighbours of the item, and the cold items that have it among theirs; each once."""
-    content, cold = model.fitted.content, model.cold
-    rows, similarities = [content.neighbours[row]], [content.similarities[row]]
-    if cold.rows.size:
-        rows.append(cold.rows[row])
-        similarities.append(cold.similarities[row])
-    together, cosines = np.concatenate(rows), np.concatenate(similarities)
-    return together[together >= 0], cosines[together >= 0]
+    rows, similarities = model.neighbours_of(row)
+    cold = model.cold
+    if cold.rows.size and row < model.items.released:
+        there = cold.rows[row] >= 0
+        rows = np.concatenate([rows, cold.rows[row][there]])
+        similarities = np.concatenate([similarities, cold.similarities[row][there]])
+    return rows, similarities

@@ -13,6 +13,8 @@ user a request with `encode_user`; evaluation, probes and the batch job encode m
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -65,18 +67,17 @@ def encode_users(
     """Query vectors [B, d] of many users at once; the same numbers as `encode_user` one by one.
 
     `rows`, `weights` [events] oldest first within a user, user u owning offsets[u]:offsets[u + 1] (so the arrays of
-    `Interactions` fit as they are); `features` B bags of user slots. Memory is bounded by BLOCK_EVENTS. The vectors of
-    all items must be held.
+    `Interactions` fit as they are); `features` B bags of user slots. Memory is bounded by BLOCK_EVENTS.
     """
     rows, weights, offsets = _readable(rows, weights, offsets, len(tower.positions))
     positions = np.repeat(offsets[1:], np.diff(offsets)) - 1 - np.arange(len(rows))
     attention = (weights * tower.positions[positions]).astype(np.float32)
-    x = _segment_sums(items.two_tower, rows, attention * items.pool_weight[rows], offsets)
+    x = _segment_sums(partial(items.vectors, "two_tower"), rows, attention * items.pool_weight[rows], offsets)
     squares = np.concatenate([[0.0], np.cumsum(attention.astype(np.float64) ** 2)])
     norms = np.sqrt((squares[offsets[1:]] - squares[offsets[:-1]]).astype(np.float32) + POOL_EPSILON)
     x /= norms[:, None]
     if len(features.slots):
-        x += _segment_sums(tower.slots, features.slots, features.weights, features.offsets)
+        x += _segment_sums(tower.slots.__getitem__, features.slots, features.weights, features.offsets)
     return _towards_items(tower, x)
 
 
@@ -93,10 +94,13 @@ def _readable(
 
 
 def _segment_sums(
-    table: Floats, rows: NDArray[np.integer], weights: NDArray[np.floating], offsets: NDArray[np.integer]
+    read: Callable[[NDArray[np.integer]], Floats],
+    rows: NDArray[np.integer],
+    weights: NDArray[np.floating],
+    offsets: NDArray[np.integer],
 ) -> Floats:
-    """Σ weight × table[row] per segment [B, d], a block of segments at a time."""
-    sums = np.zeros((len(offsets) - 1, table.shape[1]), np.float32)
+    """Σ weight × vector of the row per segment [B, d], a block of segments at a time; `read` gives vectors of rows."""
+    sums = np.zeros((len(offsets) - 1, read(rows[:0]).shape[1]), np.float32)
     filled = np.flatnonzero(np.diff(offsets))
     starts, ends = offsets[filled], offsets[filled + 1]
     first = 0
@@ -104,7 +108,7 @@ def _segment_sums(
         begin = starts[first]
         last = max(first + 1, int(np.searchsorted(ends, begin + BLOCK_EVENTS, side="right")))
         block = slice(begin, ends[last - 1])
-        gathered = table[rows[block]] * weights[block, None]
+        gathered = read(rows[block]) * weights[block, None]
         sums[filled[first:last]] = np.add.reduceat(gathered, starts[first:last] - begin, axis=0)
         first = last
     return sums

@@ -3,7 +3,8 @@
 How an item that nobody has touched is reached (decision 6), and what "similar" shows. Bags of slots become TF-IDF
 rows by scikit-learn; cosines are sparse products, block by block, so memory is bounded for any catalogue. A slot that
 half the catalogue carries tells items apart from nobody but costs most of the work, so in large catalogues each slot
-keeps only its most popular items. It knows nothing of towers; `fit.py` calls it.
+keeps only its most popular items. Serving finds those of an item that training never saw by the same rule
+(`retrieval/hot_postings.py`). It knows nothing of towers; `fit.py` calls it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,10 @@ from sklearn.feature_extraction.text import TfidfTransformer
 
 from contracts.feature_encoder import Bag
 from contracts.fitted import ContentArrays
+from retrieval.hot_postings import hot_by_popularity, most_champions
 
 NEIGHBOURS = 20
 """Enough to fill a slate through one cold item, few enough for 160 bytes an item."""
-WORK_BUDGET = 2_000_000_000
-"""Multiplications of all cosines: about 20 seconds of one core."""
-SHORTEST_CHAMPIONS = 50
-"""Items that a slot keeps at least: two and a half slates of neighbours."""
 BLOCK_FLOATS = 16_000_000
 """Similarities held at once (64 MB of values), at most."""
 
@@ -34,10 +32,7 @@ def fit_content(bag: Bag, n_slots: int, events: NDArray[np.integer], hot_thresho
         return ContentArrays(np.ones(n_slots, np.float32), np.full((n, 0), -1, np.int32), np.zeros((n, 0), np.float32))
     transformer = TfidfTransformer(norm="l2").fit(counts)
     rows = transformer.transform(counts).astype(np.float32).tocsr()
-    hot = np.flatnonzero(events >= hot_threshold)
-    if len(hot) < 2:
-        hot = np.flatnonzero(events > 0)
-    hot = hot[np.argsort(-events[hot], kind="stable")]
+    hot = hot_by_popularity(events, hot_threshold)
     neighbours, similarities = _nearest(rows, hot, min(NEIGHBOURS, len(hot)))
     return ContentArrays(transformer.idf_.astype(np.float32), neighbours, similarities)
 
@@ -46,7 +41,7 @@ def _nearest(rows: sp.csr_matrix, hot: NDArray[np.int64], k: int) -> tuple[NDArr
     """Best `k` of the hot items for every row, itself left out; `hot` by falling popularity."""
     n = rows.shape[0]
     neighbours, similarities = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
-    champions = _champions(rows[hot], WORK_BUDGET // max(rows.nnz, 1)).T.tocsr()
+    champions = _champions(rows[hot], most_champions(rows.nnz)).T.tocsr()
     longest = np.diff(champions.indptr)  # a row meets at most the champions of its slots
     widths = np.minimum(np.add.reduceat(np.append(longest[rows.indices], 0), rows.indptr[:-1]), len(hot))
     block = max(1, BLOCK_FLOATS // max(int(widths.max(initial=1)), 1))
@@ -86,7 +81,6 @@ def _champions(hot_rows: sp.csr_matrix, longest: int) -> sp.csr_matrix:
     by_slot = hot_rows.tocsc()
     by_slot.sort_indices()
     lengths = np.diff(by_slot.indptr)
-    longest = max(longest, SHORTEST_CHAMPIONS)
     if lengths.max(initial=0) <= longest:
         return hot_rows
     rank = np.arange(by_slot.nnz) - np.repeat(by_slot.indptr[:-1], lengths)

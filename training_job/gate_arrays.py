@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import ParityBroken, ReleaseCorrupt
-from contracts.fitted import FittedModel, Floats, check_shapes
+from contracts.fitted import FittedModel, Floats, RankedLists, check_shapes
 from contracts.release import GateCheck, Verdict
 from contracts.segments import GLOBAL_KEY
+from contracts.trending import WINDOWS, trending_key
 from evaluation.facts import COLD_BELOW
 from retrieval.golden import replay_golden
 
@@ -134,13 +135,13 @@ def tables_answer(model: FittedModel) -> GateCheck:
     if found is None or len(found[0]) == 0:
         return GateCheck("fallback_tables", Verdict.BLOCK, "the global popularity table is empty.")
     inside = (tables.rows >= 0) & (tables.rows < len(model.items))
-    shares = (tables.scores > 0) & (tables.scores <= 1)
+    in_bounds = (tables.scores > 0) & (tables.scores <= _largest_scores(tables))
     starts = np.zeros(len(tables.rows), bool)
     starts[tables.offsets[:-1][tables.offsets[:-1] < len(starts)]] = True
     falling = np.diff(tables.scores, prepend=np.float32(np.inf)) <= 0
     wrong = {
         "rows that do not exist": int((~inside).sum()),
-        "scores outside 0 to 1": int((~shares).sum()),
+        "scores out of bounds": int((~in_bounds).sum()),
         "places out of order": int((~(falling | starts)).sum()),
     }
     if any(wrong.values()):
@@ -149,6 +150,16 @@ def tables_answer(model: FittedModel) -> GateCheck:
     return GateCheck(
         "fallback_tables", Verdict.PASS, f"{len(tables.keys)} tables in order.", {"tables": len(tables.keys)}
     )
+
+
+def _largest_scores(tables: RankedLists) -> Floats:
+    """[total] what a score may be at most: 1 of a share, anything of a weight."""
+    largest = np.ones(len(tables.rows), np.float32)
+    weights = {trending_key(window) for window in WINDOWS}
+    for key, start, end in zip(tables.keys, tables.offsets[:-1], tables.offsets[1:], strict=True):
+        if key in weights:
+            largest[start:end] = np.inf
+    return largest
 
 
 def golden_replays(model: FittedModel) -> GateCheck:

@@ -71,7 +71,8 @@ def choose_lengths(events: Interactions, stepper: Stepper, score: Score) -> Leng
         best, best_norms, best_values = (None, stepper.recipe.norm_power), stepper.norms, trained
     floor, norms, kept_score = _with_floor(events, stepper, score, best_norms, float(best_values.mean()))
     stepper.norms = norms
-    stepper.cold_norm = float(norms.min())
+    cold = norms[~_hot(events, norms)]  # the floor lifts these alone: some hot item may now be shorter
+    stepper.cold_norm = float((cold if len(cold) else norms).min())
     return Lengths(*best, floor, kept_score, float(trained.mean()))
 
 
@@ -87,7 +88,7 @@ def _with_floor(
     events: Interactions, stepper: Stepper, score: Score, norms: torch.Tensor, best: float
 ) -> tuple[float, torch.Tensor, float]:
     """The highest floor under cold items that costs next to nothing: quantile, lengths, tuning NDCG."""
-    hot = torch.from_numpy(events.item_counts() >= HOT_EVENTS).to(norms.device)
+    hot = _hot(events, norms)
     for quantile in COLD_FLOORS if bool(hot.any()) else ():
         floor = torch.quantile(norms[hot], quantile)
         raised = torch.where(hot, norms, norms.clamp_min(float(floor)))
@@ -95,6 +96,11 @@ def _with_floor(
         if value >= best * (1 - FLOOR_COST):
             return quantile, raised, value
     return 0.0, norms, best
+
+
+def _hot(events: Interactions, norms: torch.Tensor) -> torch.Tensor:
+    """Which items [n] have events enough not to need a floor."""
+    return torch.from_numpy(events.item_counts() >= HOT_EVENTS).to(norms.device)
 
 
 def _grid(events: Interactions) -> Iterator[tuple[tuple[float | None, float], NDArray[np.float32]]]:

@@ -1,8 +1,10 @@
-"""Popularity: global, by demographic segment, by category, with time decay where there is time.
+"""Popularity: global, by demographic segment, by category, with time decay where there is time, and what is trending.
 
 The tables are served every day, not only on the bad one: to whoever is unknown or new, and blended into short
-histories. A segment is shrunken towards the one above it, so that ten people do not make a taste. It knows nothing of
-vectors; `fit.py` calls it, `retrieval` reads it by the keys of `contracts.segments`.
+histories. A segment is shrunken towards the one above it, so that ten people do not make a taste. Where there is time,
+each window of `contracts.trending` has a table of weights at the watermark, from which live counts go on. It knows
+nothing of vectors; `assemble.py` calls it, `retrieval` reads it by the keys of `contracts.segments` and of
+`contracts.trending`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from contracts.fitted import RankedLists
 from contracts.interactions import Interactions
 from contracts.schema import DatasetSchema
 from contracts.segments import GLOBAL_KEY, category_key, segment_key
+from contracts.trending import WINDOWS, half_life_seconds, trending_key
 
 LONGEST_LIST = 500
 """A slate of 100 after seen and excluded items are taken out, with room."""
@@ -57,6 +60,8 @@ def fit_popularity(
     tables = {GLOBAL_KEY: _top(share, np.flatnonzero(share > 0))}
     tables |= _segments(interactions, weights, schema.segment, users, share)
     tables |= _categories(share, *item_categories, published)
+    if schema.timed and len(interactions):
+        tables |= _trending(interactions)
     return _ranked_lists(tables)
 
 
@@ -64,7 +69,7 @@ _Table = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 def _top(share: NDArray[np.float64], rows: NDArray[np.integer], longest: int = LONGEST_LIST) -> _Table:
-    """The largest shares of some rows, descending; ties in row order."""
+    """The largest shares (or weights) of some rows, descending; ties in row order."""
     if len(rows) > longest:
         rows = np.sort(rows[np.argpartition(-share[rows], longest - 1)[:longest]])
     order = rows[np.argsort(-share[rows], kind="stable")]
@@ -158,6 +163,23 @@ def _categories(
             np.concatenate([best, newest.astype(np.int32)])[:LONGEST_LIST],
             np.concatenate([scores, tail])[:LONGEST_LIST],
         )
+    return tables
+
+
+def _trending(interactions: Interactions) -> dict[str, _Table]:
+    """A table a window: weights at the newest event, which stand beside live counts, hence no shares.
+
+    score of an item = sum over its events of max(weight, 0) × 2^(-(watermark - t) / half-life), t within the window
+    """
+    ages = interactions.times.max() - interactions.times
+    tables = {}
+    for window, seconds in WINDOWS.items():
+        inside = ages < seconds
+        weights = np.maximum(interactions.weights[inside].astype(np.float64), 0)
+        weights *= np.exp2(-ages[inside] / half_life_seconds(window))
+        totals = np.asarray(np.bincount(interactions.items[inside], weights, interactions.n_items), np.float64)
+        if len(rows := np.flatnonzero(totals > 0)):
+            tables[trending_key(window)] = _top(totals, rows)
     return tables
 
 

@@ -148,3 +148,47 @@ def test_the_input_is_left_as_it_was():
     rerank(found, ITEMS, SlateRules(3), RerankSettings(diversity="mmr"), NOW)
     assert found.rows.tolist() == [0, 1, 2]
     assert found.scores.tolist() == pytest.approx([1.0, 0.5, 0.2])
+
+
+@given(slates(), st.lists(st.integers(0, 199), unique=True, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_what_is_explored_takes_the_last_places_and_nothing_that_was_promised(case, drawn):
+    found, rules, settings_ = case
+    explored = np.array([row for row in drawn if row not in found.rows], np.int32)
+    ranked = rerank(replace(found, explored=explored), ITEMS, rules, settings_, NOW)
+    usable = found.rows[np.isfinite(found.scores) & ~rules.barred[found.rows]]
+    shown = np.isin(ranked.rows, explored)
+    n = int(shown.sum())
+    assert ranked.rows[len(ranked.rows) - n :].tolist() == [row for row in explored.tolist() if row in ranked.rows]
+    assert not rules.barred[ranked.rows].any()
+    assert len(ranked.rows) == min(rules.places, len(usable) + n)
+    quota = math.ceil(rules.promoted_share * rules.places)
+    assert rules.promoted[ranked.rows].sum() >= min(quota, rules.promoted[usable].sum())
+    assert (ranked.scores[shown] <= ranked.scores[~shown].min(initial=0)).all()
+    if not settings_.category_cap and not quota:
+        assert n == min(rules.places, len(explored) - int(rules.barred[explored].sum()))
+        alone = rerank(found, ITEMS, replace(rules, places=rules.places - n), settings_, NOW)
+        assert ranked.rows[: len(ranked.rows) - n].tolist() == alone.rows.tolist()
+    for part in ranked.parts.values():
+        assert part.shape == ranked.rows.shape
+    if rules.explain:
+        total = ranked.parts["normalised"] + ranked.parts["recency"] + ranked.parts["diversity"]
+        np.testing.assert_allclose(total, ranked.scores, atol=1e-5)
+        assert (ranked.parts["source"][shown] == Source.EXPLORED).all()
+        assert ranked.parts["promoted"].astype(bool).tolist() == rules.promoted[ranked.rows].tolist()
+
+
+@pytest.mark.parametrize("diversity", DIVERSITIES)
+def test_the_cap_counts_what_is_explored(diversity):
+    rows = [0, 5, 10, 1, 6, 2, 3]  # categories 0, 0, 0, 1, 1, 2, 3
+    scores = np.linspace(1, 0, 7)
+    found = replace(candidates(rows, scores), explored=np.array([15, 20, 11], np.int32))  # categories 0, 0, 1
+    capped = RerankSettings(diversity=diversity, category_cap=1, recency_weight=0.0, category_penalty=0.0)
+    ranked = rerank(found, ITEMS, SlateRules(4), capped, NOW)
+    assert ranked.rows[2:].tolist() == [15, 11], "the second of category 0 would be one too many"
+    assert ranked.rows[:2].tolist() == [2, 3]
+
+
+def test_the_explored_alone_are_a_slate():
+    found = replace(candidates([], []), explored=np.array([7, 8, 9], np.int32))
+    assert rerank(found, ITEMS, SlateRules(2), PLAIN, NOW).rows.tolist() == [7, 8]

@@ -36,7 +36,8 @@ def by_the_formula(model, rows, weights, features=()):
     return x / max(np.linalg.norm(x), 1e-6)
 
 
-histories = st.lists(st.tuples(st.integers(-1, 59), st.floats(0.125, 4, width=32)), max_size=120)
+signed = st.floats(0.125, 4, width=32) | st.floats(-4, -0.125, width=32)
+histories = st.lists(st.tuples(st.integers(-1, 59), signed), max_size=120)
 slots = st.lists(st.tuples(st.integers(0, 5), st.floats(0.125, 1, width=32)), max_size=4)
 
 

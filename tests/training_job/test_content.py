@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfTransformer
 
 from contracts.feature_encoder import Bag
+from retrieval import hot_postings
 from training_job import content
 from training_job.content import fit_content
 
@@ -60,12 +61,12 @@ def test_where_nothing_is_hot_any_event_will_do():
 
 def test_a_common_slot_keeps_its_most_popular_items(monkeypatch):
     """All items share slot 0; when only the 50 most popular are kept, they are the neighbours."""
-    monkeypatch.setattr(content, "WORK_BUDGET", 1)
+    monkeypatch.setattr(hot_postings, "WORK_BUDGET", 1)
     n = 300
     bag = Bag(np.zeros(n, np.int32), np.ones(n, np.float32), np.arange(n + 1))
     events = np.random.default_rng(0).permutation(n) + 5
     fitted = fit_content(bag, 1, events, 5)
-    most_popular = set(np.argsort(-events)[: content.SHORTEST_CHAMPIONS])
+    most_popular = set(np.argsort(-events)[: hot_postings.SHORTEST_CHAMPIONS])
     assert set(fitted.neighbours[fitted.neighbours >= 0]) <= most_popular
 
 

@@ -15,6 +15,7 @@ from contracts.interactions import Interactions
 from contracts.release import GateCheck, GateReport, Verdict
 from contracts.schema import TimeMeaning
 from contracts.segments import GLOBAL_KEY, category_key
+from contracts.trending import trending_key
 from data_sources.indexed import IndexedDataset
 from evaluation.splits import Split, new_items
 from retrieval.golden import golden_factor, golden_vector
@@ -199,6 +200,13 @@ def test_broken_arrays_block(sound: FittedModel, fault: str, check: str) -> None
 def test_a_sound_table_is_no_fault(sound: FittedModel) -> None:
     """Two tables side by side: the second may begin above the end of the first."""
     assert verdict(gate(with_table(sound, [1, 2], [0.2, 0.1])), "fallback_tables").verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("scores", "expected"), [([70.0, 3.0], Verdict.PASS), ([0.0, -1.0], Verdict.BLOCK)])
+def test_what_is_trending_has_weights_and_no_shares(sound: FittedModel, scores: list[float], expected: Verdict) -> None:
+    tables = with_table(sound, [1, 2], scores).popularity
+    trending = replace(tables, keys=[trending_key("1d"), GLOBAL_KEY])
+    assert verdict(gate(replace(sound, popularity=trending)), "fallback_tables").verdict is expected
 
 
 def test_worse_than_popularity_blocks(sound: FittedModel) -> None:

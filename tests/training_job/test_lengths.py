@@ -55,7 +55,7 @@ def test_the_grid_finds_what_the_slice_asks_for() -> None:
     assert chosen.half_life_days is not None
     assert chosen.score > chosen.trained_score
     assert int(stepper.norms.argmax()) == 4
-    assert stepper.cold_norm == pytest.approx(float(stepper.norms.min()))
+    assert stepper.cold_norm == pytest.approx(float(stepper.norms[5]))
 
 
 def test_a_gain_within_its_noise_changes_nothing() -> None:
@@ -82,6 +82,15 @@ def test_a_cold_item_is_raised_where_that_is_free_and_not_where_it_costs() -> No
     assert raised is not None
     assert raised.cold_floor == 0.5
     assert free.norms[5] == pytest.approx(float(torch.quantile(free.norms[:5], 0.5)))
+    assert free.cold_norm == pytest.approx(float(free.norms[5]))
     refused = choose_lengths(events(), costly, lambda f: indifferent(f) - np.full(40, 10.0 * float(f[5])))
     assert refused is not None
     assert costly.norms[5] == costly.norms.min()
+
+
+def test_an_item_without_events_is_as_long_as_the_floor_though_a_hot_one_is_shorter() -> None:
+    stepper = towers()
+    stepper.norms = torch.tensor([0.2, 0.5, 1.0, 2.0, 3.0, 0.1])
+    choose_lengths(events(), stepper, lambda _: np.ones(40))
+    assert stepper.norms.tolist() == pytest.approx([0.2, 0.5, 1.0, 2.0, 3.0, 1.0])
+    assert stepper.cold_norm == 1.0

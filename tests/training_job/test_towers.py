@@ -50,10 +50,14 @@ def test_a_thousand_users_get_the_same_query_from_both(world, trained):
 
 
 class _Items:
-    """The two arrays that the forward pass reads."""
+    """What the forward pass reads."""
 
     def __init__(self, two_tower, pool_weight):
-        self.two_tower, self.pool_weight = two_tower, pool_weight
+        self._two_tower, self.pool_weight = two_tower, pool_weight
+
+    def vectors(self, model_name, rows):
+        assert model_name == "two_tower"
+        return self._two_tower[rows]
 
 
 def test_an_empty_history_has_a_gradient(trained):
