@@ -1,35 +1,40 @@
 """One process's edge: what it has opened, its stores and its log, and the one boundary around every request.
 
 Routes a call to its answer and turns whatever goes wrong into a problem. What an endpoint does is in `recommend.py`,
-`intake.py` and `health.py`. `handler.py` makes one from the environment, the dev server and the tests make their own.
+`intake.py`, `health.py`, and for items and users in `item_calls.py` and `user_calls.py`. `handler.py` makes one from
+the environment, the dev server and the tests make their own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from contracts.deadline import Deadline
 from contracts.errors import TandemError, UserForbidden
+from contracts.request import RecommendationRequest
 from lambda_user_tower.catalogue import Catalogues
+from lambda_user_tower.counting import LiveCounter
+from lambda_user_tower.encoding import Encoders
 from lambda_user_tower.events_parse import parse_events
+from lambda_user_tower.fresh_id import fresh_id
 from lambda_user_tower.health import health
 from lambda_user_tower.intake import FAILED, EventsAnswer, EventStatus, Intake, take_in
+from lambda_user_tower.item_calls import ItemCalls
 from lambda_user_tower.laps import Laps
+from lambda_user_tower.live import LiveItems
 from lambda_user_tower.logs import Log, cause
 from lambda_user_tower.parse import parse_request
-from lambda_user_tower.payload import Call, authorised_user, read_call, request_id
+from lambda_user_tower.payload import Answerer, Call, Facts, authorised_user, read_call, request_id
 from lambda_user_tower.problems import ok_response, problem_response
-from lambda_user_tower.recommend import Turn, answer
+from lambda_user_tower.recommend import Turn, answer, profile_id
 from lambda_user_tower.routing import Endpoint, find_endpoint
 from lambda_user_tower.serving import Serving
 from lambda_user_tower.settings import LambdaSettings
 from lambda_user_tower.storage import Storage
-
-Facts = dict[str, Any]
-Answerer = Callable[[str, Call, Facts], dict[str, Any]]
-"""Id of the path, call, and what the log should say → response."""
+from lambda_user_tower.trending import Trends
+from lambda_user_tower.user_calls import UserCalls
 
 RESTORE_PATIENCE_SECONDS: Final = 0.8
 """After a snapshot is restored, its first request waits so long for a publication that came since."""
@@ -50,18 +55,32 @@ class Edge:
         """Opens nothing yet. `log`: where lines go, by default stderr."""
         self.settings, self.log = settings, log or Log(settings.log_level, settings.log_key)
         self.storage = Storage(settings)
-        self.serving = Serving(self.storage.releases, settings, self.log)
-        self.catalogues = Catalogues(self.storage.releases, settings.pointer_check_seconds, self.log)
-        self._special: Mapping[Endpoint, Answerer] = {Endpoint.HEALTH: self._health, Endpoint.EVENTS: self._take_in}
+        releases, pointer_seconds = self.storage.releases, settings.pointer_check_seconds
+        self.live = LiveItems(lambda: self.storage.fresh_items, settings.live_check_seconds, self.log)
+        self.serving = Serving(releases, self.live, settings, self.log)
+        self.catalogues = Catalogues(releases, pointer_seconds, self.log)
+        self.encoders = Encoders(releases, pointer_seconds, self.log)
+        self.trends = Trends(lambda: self.storage.live_counts, self.log)
+        self._counter = LiveCounter(lambda: self.storage.live_counts, fresh_id(), self.log)
+        self._special: Mapping[Endpoint, Answerer] = {
+            Endpoint.HEALTH: self._health,
+            Endpoint.EVENTS: self._take_in,
+            **ItemCalls(self.storage, self.encoders, self.live, settings).answerers,
+            **UserCalls(self.storage, self.catalogues, self.log).answerers,
+        }
 
     def close(self) -> None:
         """Close the stores, where a process does not end with its edge."""
+        self.live.looks.close()
+        self.trends.close()
+        self._counter.close()
         self.storage.close()
 
-    def restored(self, following: Serving | Catalogues) -> None:
+    def restored(self, following: Serving | Catalogues | Encoders) -> None:
         """Make connections anew and see what serves now: for a process that comes back from a snapshot."""
         self.storage.reconnect()
         self.serving.reconnect()
+        self._counter.renew()
         try:
             following.look_now(RESTORE_PATIENCE_SECONDS)
         except TandemError as error:  # its requests will say the same
@@ -90,35 +109,49 @@ class Edge:
         return self._recommend(endpoint, identifier, call, facts)
 
     def _recommend(self, endpoint: Endpoint, identifier: str, call: Call, facts: Facts) -> dict[str, Any]:
-        """A slate.
-
-        The budget runs from the moment that something is open: a cold start has been waited for by then, and a poorer
-        answer would not bring its time back.
-        """
+        """A slate."""
         request = parse_request(endpoint, identifier, call)
-        user_id = getattr(request, "user_id", None)
+        user_id = profile_id(request) if isinstance(request, RecommendationRequest) else None
         facts["user"] = self.log.pseudonym(user_id)
         only_user = authorised_user(call.event)
-        if only_user is not None and user_id not in (None, only_user):
+        if only_user is not None and getattr(request, "user_id", None) not in (None, only_user):
             raise UserForbidden(_ANOTHER_USER, fix="Ask for the token's subject.")
-        laps = Laps()
-        served, deadline = self.serving.pin(), Deadline(self.settings.budget_ms)
-        laps.lap("open")
-        share = self.settings.promoted_share
-        turn = Turn(served, lambda: self.storage.profiles, deadline, int(time.time()), laps, share)
+        turn = self._turn(Laps())
         slate = answer(request, turn)
         facts |= {
             "recommendation_id": slate.recommendation_id,
             "route": slate.why.route,
             "degraded": slate.why.degraded,
             "items": len(slate.items),
-            "age_seconds": served.age_seconds(turn.now_seconds),
-            **laps.ms,
+            "explored": slate.why.explored,
+            "age_seconds": turn.served.age_seconds(turn.now_seconds),
+            "live_age_seconds": self.live.age_seconds,
+            **turn.laps.ms,
         }
         return ok_response(slate)
 
+    def _turn(self, laps: Laps) -> Turn:
+        """What a slate is answered from.
+
+        The budget runs from the moment that something is open: a cold start has been waited for by then, and a poorer
+        answer would not bring its time back.
+        """
+        self.serving.pin()
+        deadline = Deadline(self.settings.budget_ms)
+        served = self.serving.pin_fresh(deadline)
+        laps.lap("open")
+        return Turn(
+            served=served,
+            profiles=lambda: self.storage.profiles,
+            trends=self.trends,
+            deadline=deadline,
+            now_seconds=int(time.time()),
+            laps=laps,
+            promoted_share=self.settings.promoted_share,
+        )
+
     def _health(self, _: str, __: Call, ___: Facts) -> dict[str, Any]:
-        return ok_response(health(self.serving.pin()))
+        return ok_response(health(self.serving.pin_fresh(Deadline(self.settings.budget_ms)), self.live))
 
     def _take_in(self, _: str, call: Call, facts: Facts) -> dict[str, Any]:
         """Events into the log and the profiles."""
@@ -134,6 +167,8 @@ class Edge:
             max_age_days=self.settings.event_max_age_days,
             laps=laps,
             only_user=authorised_user(call.event),
+            fresh_items=lambda: self.storage.fresh_items,
+            counter=self._counter,
         )
         taken = take_in(told.events, intake)
         facts |= {"events": taken.counts, **laps.ms}

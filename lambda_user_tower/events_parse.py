@@ -1,12 +1,11 @@
 """The body of `POST /v1/events` → typed events, each mistake named by the event and the field that it is in.
 
-One event is refused without the others: a batch is taken apart first, and each element is decoded on its own. What a
-release knows of an event is decided in `events.py`. `edge.py` calls it.
+One event is refused without the others: a batch is taken apart first, and each element is decoded on its own. One that
+names no user is its session's. What a release knows of an event is decided in `intake.py`. `edge.py` calls it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,8 +14,9 @@ import msgspec
 from contracts.errors import RequestInvalid
 from contracts.event import MAX_EVENTS_BODY_BYTES, EventBatch, EventRequest
 from contracts.schema import MAX_ID_BYTES
-from lambda_user_tower.parse import decoded, refuse_repeats
-from lambda_user_tower.payload import invalid, read_body
+from lambda_user_tower.parse import decoded, refuse_anonymous, refuse_repeats, refuse_two_lists
+from lambda_user_tower.payload import invalid, read_body, within
+from lambda_user_tower.users_parse import anonymous_user
 
 _BATCH: Final = msgspec.json.Decoder(EventBatch)
 _EVENT: Final = msgspec.json.Decoder(EventRequest)
@@ -38,7 +38,7 @@ def parse_events(event: dict[str, Any]) -> Told:
     body = read_body(event, MAX_EVENTS_BODY_BYTES)
     if not _is_batch(body):
         return Told([_event(body)], single=True)
-    raw = decoded(_BATCH, body, lambda: _refuse_two_lists(body)).events
+    raw = decoded(_BATCH, body, lambda: refuse_two_lists(body, "events")).events
     return Told([_event_or_reason(element, place) for place, element in enumerate(raw)], single=False)
 
 
@@ -47,27 +47,22 @@ def _is_batch(body: bytes) -> bool:
     return body.lstrip(b" \t\r\n{")[:8] == b'"events"'
 
 
-def _refuse_two_lists(body: bytes) -> None:
-    """The last of two lists would be taken and the first lost; what repeats in an event is that event's mistake."""
-    if body.count(b'"events"') > 1:
-        names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
-        if len(set(names)) < len(names):
-            raise invalid("events", "given more than once")
-
-
 def _event_or_reason(element: msgspec.Raw, place: int) -> EventRequest | RequestInvalid:
     try:
         return _event(bytes(element))
     except RequestInvalid as error:
-        return RequestInvalid(f"events[{place}].{error.message}", field=f"events[{place}].{error.field}", fix=error.fix)
+        return within(error, f"events[{place}]")
 
 
 def _event(body: bytes) -> EventRequest:
     event = decoded(_EVENT, body, lambda: refuse_repeats(body, _FIELDS))
-    if not event.user_id:
-        raise invalid("user_id", "it is missing")
+    refuse_anonymous(event.user_id)
     _check_ids(event)
-    return event
+    if event.user_id:
+        return event
+    if event.session_id is None:
+        raise invalid("user_id", "it is missing", fix="Give it, or the session_id of a visitor without one.")
+    return msgspec.structs.replace(event, user_id=anonymous_user(event.session_id))
 
 
 def _check_ids(event: EventRequest) -> None:

@@ -72,10 +72,16 @@ class Following(ABC, Generic[Kind]):
         self._failed_etag: str | None = None
         self._retry_at = 0.0
         self._opening = threading.Lock()
+        self._swapping = threading.Lock()
+        """Held for every assignment of `_opened`, so that two threads that make it out of itself lose nothing."""
 
     @abstractmethod
     def _open(self, publication: Publication, etag: str | None) -> Kind:
         """Open and check a publication. Everything is loaded before anything of it serves."""
+
+    def _completed(self, opened: Kind) -> Kind:
+        """What was opened, with what changed meanwhile; called when it takes over, under `_swapping`."""
+        return opened
 
     def pin(self) -> Kind:
         """The publication for one request.
@@ -107,7 +113,9 @@ class Following(ABC, Generic[Kind]):
                     raise NothingPublished("nothing is published yet.", fix=FIRST_STEP)
                 if self._failure is not None and not self._is_news(current):
                     raise self._failure.with_traceback(None)
-                self._opened = self._first_that_opens(current)
+                opened = self._first_that_opens(current)
+                with self._swapping:
+                    self._opened = self._completed(opened)
                 self._next_check = self._clock() + self._check_seconds
             return self._opened
 
@@ -155,19 +163,25 @@ class Following(ABC, Generic[Kind]):
             return None
 
     def _is_news(self, current: Current) -> bool:
-        opened = self._opened
-        if opened is not None and current.etag == opened.etag:
-            self._opened = replace(opened, degraded=()) if opened.degraded else opened
+        if self._opened is not None and current.etag == self._opened.etag:
+            self._note(())
             return False
         return current.etag != self._failed_etag or self._clock() >= self._retry_at
 
     def _open_next(self, current: Current) -> None:
         try:
-            self._opened = self._open(current.publication, current.etag)
+            opened = self._open(current.publication, current.etag)
+            with self._swapping:
+                self._opened = self._completed(opened)
         except CANNOT_OPEN as error:
             self._note_failure(current, error)
-            if self._opened is not None:
-                self._opened = replace(self._opened, degraded=(PUBLICATION_NOT_OPENED,))
+            self._note((PUBLICATION_NOT_OPENED,))
+
+    def _note(self, degraded: tuple[str, ...]) -> None:
+        """Say with what serves what is wrong with what should."""
+        with self._swapping:
+            if self._opened is not None and self._opened.degraded != degraded:
+                self._opened = replace(self._opened, degraded=degraded)
 
     def _note_failure(self, current: Current, error: Exception) -> None:
         self._failure, self._failed_etag, self._retry_at = error, current.etag, self._clock() + RETRY_SECONDS

@@ -1,10 +1,11 @@
 """The Lambda functions: an API Gateway HTTP API event (payload 2.0) in, a response out.
 
-`handler` answers everything, `events` is the same code as a function of its own, with a role of its own, that takes
-events in. On a laptop nothing is read or opened at import: the first request, or `warm_up`, does it. In Lambda, what is
-published is opened while the environment starts, and under SnapStart before the snapshot; after a restore connections
-are made anew and the pointer is looked at. No event makes a handler raise; only settings that make no sense do, for
-with them no request could be answered. AWS calls it.
+`handler` answers everything; `events` and `items` are the same code as functions of their own, with roles of their own,
+that take in what users do and say of themselves, and what is told of items. On a laptop nothing is read or opened at
+import: the first request, or `warm_up`, does it. In Lambda, what is published is opened while the environment starts,
+and under SnapStart before the snapshot; after a restore connections are made anew, and the pointer and the live items
+are looked at. No event makes a handler raise; only settings that make no sense do, for with them no request could be
+answered. AWS calls it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from contracts.errors import TandemError
 from lambda_user_tower.catalogue import Catalogues
 from lambda_user_tower.edge import Edge
+from lambda_user_tower.encoding import Encoders
 from lambda_user_tower.serving import Serving
 from lambda_user_tower.settings import LambdaSettings
 
@@ -44,7 +46,10 @@ handler: Handler = _answer
 """What AWS calls: `POST /v1/recommendations` and the other endpoints of `routing.py`."""
 
 events: Handler = _answer
-"""What AWS calls for `POST /v1/events`."""
+"""What AWS calls for `POST /v1/events` and all that is told of users."""
+
+items: Handler = _answer
+"""What AWS calls for all that is told of items."""
 
 
 def warm_up() -> None:
@@ -52,22 +57,35 @@ def warm_up() -> None:
     _edge().serving.pin()
 
 
-def _takes_events() -> bool:
-    """Which of the two functions this is, by the name under which AWS calls it."""
-    return os.environ.get("_HANDLER", "").endswith(".events")
+class _Needs(NamedTuple):
+    """What one of the functions opens before a request comes."""
+
+    follows: Callable[[Edge], Serving | Catalogues | Encoders]
+    """What it needs of a publication."""
+    stores: tuple[str, ...]
 
 
-def _followed() -> Serving | Catalogues:
-    """What this function needs of a publication."""
-    return _edge().catalogues if _takes_events() else _edge().serving
+_NEEDS: Final = {
+    "handler": _Needs(lambda edge: edge.serving, ("profiles", "fresh_items")),
+    "events": _Needs(
+        lambda edge: edge.catalogues, ("profiles", "event_log", "fresh_items", "identities", "live_counts")
+    ),
+    "items": _Needs(lambda edge: edge.encoders, ("fresh_items",)),
+}
+
+
+def _needs() -> _Needs:
+    """Those of this function, by the name under which AWS calls it."""
+    return _NEEDS.get(os.environ.get("_HANDLER", "").rpartition(".")[2], _NEEDS["handler"])
 
 
 def _open_ahead() -> None:
-    _edge().storage.connect("profiles", *(["event_log"] if _takes_events() else []))
+    needs, edge = _needs(), _edge()
+    edge.storage.connect(*needs.stores)
     try:
-        _followed().pin()
+        needs.follows(edge).pin()
     except (TandemError, OSError) as error:  # nothing is published yet, or a store is down: requests will say so
-        _edge().log.write("WARNING", "not-opened-ahead", error=str(error))
+        edge.log.write("WARNING", "not-opened-ahead", error=str(error))
 
 
 def _start() -> None:
@@ -75,7 +93,7 @@ def _start() -> None:
     if os.environ[INITIALISATION] == "snap-start":
         from snapshot_restore_py import register_after_restore  # part of the runtime
 
-        register_after_restore(lambda: _edge().restored(_followed()))
+        register_after_restore(lambda: _edge().restored(_needs().follows(_edge())))
     _open_ahead()
 
 
@@ -83,4 +101,4 @@ if INITIALISATION in os.environ:
     from lambda_user_tower.telemetry import traced
 
     _start()
-    handler = events = traced(_answer, _edge().settings.service)
+    handler = events = items = traced(_answer, _edge().settings.service)

@@ -12,7 +12,9 @@ from typing import Final
 import msgspec
 
 from contracts import feature_encoder, release, schema
+from contracts.candidates import Degraded
 from lambda_user_tower.engine import EngineIndex
+from lambda_user_tower.live import LiveItems
 from lambda_user_tower.serving import Served
 
 
@@ -26,6 +28,11 @@ class Health(msgspec.Struct, frozen=True):
     sequence: int
     served_model: str
     n_items: int
+    """Of the release."""
+    fresh_items: int
+    """Items served that the release does not know."""
+    live_age_seconds: float | None
+    """Since live items were read, which is done every few seconds while requests come; None: not yet."""
     index: str
     """`embedded`, or the index of the search engine; the latter with ` (not reachable)` while it does not open."""
     age_seconds: int
@@ -41,16 +48,22 @@ VERSIONS: Final = {
 }
 
 
-def health(served: Served) -> Health:
-    """The health of an opened publication."""
-    publication = served.publication
+def health(served: Served, live: LiveItems) -> Health:
+    """The health of an opened publication and of the live items over it.
+
+    Old live items are told, and do not make it `degraded`: that is about what is published, which a deploy asks for.
+    """
+    publication, items = served.publication, served.model.items
+    degraded = [note for note in served.degraded if note != Degraded.LIVE_DATA_OLD]
     return Health(
-        status="degraded" if served.degraded else "ok",
+        status="degraded" if degraded else "ok",
         release=publication.release,
         publication=publication.id,
         sequence=publication.sequence,
         served_model=publication.served_model,
-        n_items=len(served.model.items),
+        n_items=items.released,
+        fresh_items=len(items) - items.released,
+        live_age_seconds=live.age_seconds,
         index=_index_label(served),
         age_seconds=served.age_seconds(time.time()),
         degraded=list(served.degraded),

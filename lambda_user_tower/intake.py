@@ -1,8 +1,9 @@
 """Events in: first into the log, then into the profiles of their users, acknowledged after both (decision 14).
 
 Each event gets an answer of its own, so that a client sends again only what was not taken. An event that arrives twice
-counts once, one from the future happened now, a flood of one user is capped, and what the release does not know stays
-in the log and out of the profile. It knows no HTTP; `edge.py` calls it.
+counts once, one from the future happened now, a flood of one user is capped, and what neither the release nor the live
+store knows stays in the log and out of the profile. Events of a session that turned out to be a user's go to that user.
+It knows no HTTP; `edge.py` calls it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,25 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from contracts.errors import LogUnavailable, ProfilesUnavailable, RequestInvalid, StateBusy, StorageFull, TandemError
+from contracts.errors import (
+    LogUnavailable,
+    ProfilesUnavailable,
+    RequestInvalid,
+    SessionMerged,
+    StateBusy,
+    StorageFull,
+    TandemError,
+)
 from contracts.event import Event, EventRequest, derived_id
 from contracts.fitted import Catalogue
 from contracts.profile import HistoryEvent
 from contracts.schema import DEFAULT_EVENT_TYPE
+from lambda_user_tower.counting import LiveCounter
+from lambda_user_tower.event_items import OpensFreshItems, count_now, count_told, told_since
 from lambda_user_tower.fresh_id import fresh_id
 from lambda_user_tower.laps import Laps
 from stores.event_log import EventLog
+from stores.profile_leaving import handed_over_id
 from stores.profiles import Addition, Profiles, Stored
 
 SKEW_SECONDS: Final = 2
@@ -39,7 +51,7 @@ class EventStatus(StrEnum):
     DUPLICATE = "duplicate"
     """Taken before; nothing changed."""
     UNKNOWN_ITEM = "unknown-item"
-    """In the log; in no profile, for the release that serves does not know the item."""
+    """In the log; in no profile, for neither the release that serves nor the live store knows the item."""
     TOO_OLD = "too-old"
     """In the log; in no profile."""
     INVALID = "invalid"
@@ -93,22 +105,25 @@ class Intake(NamedTuple):
     """Where the stages say how long they took."""
     only_user: str | None = None
     """The user whom the caller is let in as; None: a trusted caller."""
+    fresh_items: OpensFreshItems | None = None
+    """Knows items that were told since the release; None: nobody does."""
+    counter: LiveCounter | None = None
+    """Counts what is popular now; None: nobody does."""
 
 
 def take_in(told: Sequence[EventRequest | RequestInvalid], intake: Intake) -> EventsAnswer:
     """Write events and say what became of each."""
     answers = [_refusal(one, intake) for one in told]
-    events = {
-        place: _event(one, intake)
-        for place, one in enumerate(told)
-        if answers[place] is None and isinstance(one, EventRequest)
-    }
+    let_in = {place: one for place, one in enumerate(told) if answers[place] is None and isinstance(one, EventRequest)}
+    since = told_since((one.item_id for one in let_in.values()), intake.catalogue, intake.fresh_items)
+    events = {place: _event(one, since, intake) for place, one in let_in.items()}
     stored = _read({event.user_id for event in events.values()}, intake)
     intake.laps.lap("profile")
     answers, fresh = _told_apart(answers, events, stored, intake)
     logged = _into_the_log(answers, fresh, intake)
     intake.laps.lap("log")
     _into_profiles(answers, logged, stored, intake)
+    _count(answers, logged, since, intake)
     intake.laps.lap("write")
     done = [_with_time(answer, one, intake) for answer, one in zip(answers, told, strict=True) if answer is not None]
     return EventsAnswer(done, dict(Counter(str(answer.status) for answer in done)))
@@ -116,6 +131,8 @@ def take_in(told: Sequence[EventRequest | RequestInvalid], intake: Intake) -> Ev
 
 Answers = list[EventAnswer | None]
 """[events]; None: not decided yet."""
+Outcome = int | TandemError | OSError
+"""How many events of a user were new, or why none was written."""
 
 
 def _refusal(one: EventRequest | RequestInvalid, intake: Intake) -> EventAnswer | None:
@@ -126,8 +143,8 @@ def _refusal(one: EventRequest | RequestInvalid, intake: Intake) -> EventAnswer 
     return None
 
 
-def _event(told: EventRequest, intake: Intake) -> Event:
-    """An event as the log keeps it."""
+def _event(told: EventRequest, since: frozenset[str], intake: Intake) -> Event:
+    """An event as the log keeps it; `since`: the items of the request that were told since the release."""
     event_type = told.event_type or DEFAULT_EVENT_TYPE
     event_id = told.event_id
     if event_id is None and told.timestamp is not None:
@@ -142,7 +159,7 @@ def _event(told: EventRequest, intake: Intake) -> Event:
         value=told.value,
         session_id=told.session_id,
         recommendation_id=told.recommendation_id,
-        known_item=intake.catalogue.ids.row(told.item_id) >= 0,
+        known_item=told.item_id in since or intake.catalogue.ids.row(told.item_id) >= 0,
     )
 
 
@@ -208,7 +225,8 @@ def _into_profiles(answers: Answers, logged: Mapping[int, Event], stored: Mappin
     for place, event in logged.items():
         places.setdefault(event.user_id, []).append(place)
     additions = [_addition(user, [logged[place] for place in at], intake) for user, at in places.items()]
-    for at, outcome in zip(places.values(), _append(additions, stored, intake), strict=True):
+    outcomes = _with_their_users(additions, _append(additions, stored, intake), intake)
+    for at, outcome in zip(places.values(), outcomes, strict=True):
         for place in at:
             answers[place] = _outcome(logged[place], outcome)
 
@@ -227,12 +245,11 @@ def _addition(user_id: str, events: Sequence[Event], intake: Intake) -> Addition
         ],
         [event.event_id for event in events],
         [event.session_id for event in events],
+        received_at=intake.now_seconds,
     )
 
 
-def _append(
-    additions: Sequence[Addition], stored: Mapping[str, Stored], intake: Intake
-) -> Sequence[int | TandemError | OSError]:
+def _append(additions: Sequence[Addition], stored: Mapping[str, Stored], intake: Intake) -> Sequence[Outcome]:
     """[additions] what became of each user's events."""
     if not additions:
         return []
@@ -242,7 +259,33 @@ def _append(
         return [error] * len(additions)
 
 
-def _outcome(event: Event, outcome: int | TandemError | OSError) -> EventAnswer:
+def _with_their_users(additions: Sequence[Addition], outcomes: Sequence[Outcome], intake: Intake) -> list[Outcome]:
+    """[additions] their outcomes; of a session that is a user's, what became of its events with that user."""
+    moved = {
+        at: _moved(additions[at], outcome.user_id)
+        for at, outcome in enumerate(outcomes)
+        if isinstance(outcome, SessionMerged)
+    }
+    again = dict(zip(moved, _append(list(moved.values()), {}, intake), strict=True))
+    return [again.get(at, outcome) for at, outcome in enumerate(outcomes)]
+
+
+def _moved(addition: Addition, user_id: str) -> Addition:
+    """Under the ids that the merge of the session gave or will give: an event of both counts once."""
+    told = zip(addition.events, addition.event_ids, strict=True)
+    ids = [handed_over_id(addition.user_id, event, event_id) for event, event_id in told]
+    return msgspec.structs.replace(addition, user_id=user_id, event_ids=ids)
+
+
+def _count(answers: Answers, logged: Mapping[int, Event], since: frozenset[str], intake: Intake) -> None:
+    """Count the events that were accepted: each once, for what is sent again then is a duplicate."""
+    accepted = {place for place, one in enumerate(answers) if one is not None and one.status is EventStatus.ACCEPTED}
+    taken = [event for place, event in logged.items() if place in accepted]
+    count_told(taken, since, intake.fresh_items, intake.now_seconds)
+    count_now(taken, intake.catalogue.schema, intake.counter, intake.now_seconds)
+
+
+def _outcome(event: Event, outcome: Outcome) -> EventAnswer:
     if isinstance(outcome, int):  # 0 where another request has been faster with the same event: it is in the profile
         return EventAnswer(EventStatus.ACCEPTED, event.event_id)
     if isinstance(outcome, _STORE_FAILED):

@@ -16,7 +16,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from contracts.errors import RequestInvalid
-from contracts.request import FeatureValue, FilterValue, PopularRequest, RecommendationRequest, SimilarRequest
+from contracts.live import ANONYMOUS_PREFIX, is_anonymous
+from contracts.request import FeatureValue, FilterValue, Id, PopularRequest, RecommendationRequest, SimilarRequest
+from contracts.schema import MAX_ID_BYTES
 from lambda_user_tower.payload import Call, form_decode, invalid, query_pairs, read_body
 from lambda_user_tower.routing import Endpoint
 
@@ -36,13 +38,34 @@ _INTEGER: Final = r"-?[0-9]{1,9}"
 
 def parse_request(endpoint: Endpoint, identifier: str, call: Call) -> AnyRequest:
     """What a call asks of an endpoint, with the id of its path. Raises RequestInvalid."""
-    if endpoint is Endpoint.RECOMMEND:
-        return parse_body(read_body(call.event))
     if endpoint is Endpoint.SIMILAR:
         return parse_similar(identifier, call.query)
     if endpoint is Endpoint.POPULAR:
         return parse_popular(call.query)
-    return parse_user(identifier, call.query)
+    in_body = endpoint is Endpoint.RECOMMEND
+    request = parse_body(read_body(call.event)) if in_body else parse_user(identifier, call.query)
+    refuse_anonymous(request.user_id)
+    return request
+
+
+def stored_id(identifier: str, name: str) -> str:
+    """An id of a path under which something is to be stored. Raises RequestInvalid, naming it by `name`."""
+    if not _is_unicode(identifier):
+        raise invalid(name, "it holds half a surrogate pair")
+    try:
+        msgspec.convert(identifier, Id)
+    except msgspec.ValidationError as error:
+        raise _explained(error, None, name) from error
+    if (length := len(identifier.encode())) > MAX_ID_BYTES:
+        raise invalid(name, f"it has {length} bytes of UTF-8, at most {MAX_ID_BYTES} are kept")
+    return identifier
+
+
+def refuse_anonymous(user_id: str | None) -> None:
+    """Raise RequestInvalid where a client names a user as sessions without one are named here."""
+    if user_id is not None and is_anonymous(user_id):
+        what = f"an id that begins with `{ANONYMOUS_PREFIX}` is a session's"
+        raise invalid("user_id", what, fix="Give the session as `session_id`.")
 
 
 def parse_body(body: bytes) -> RecommendationRequest:
@@ -50,13 +73,21 @@ def parse_body(body: bytes) -> RecommendationRequest:
     return decoded(_BODY, body, lambda: refuse_repeats(body, RecommendationRequest.__struct_fields__))
 
 
-def decoded(decoder: msgspec.json.Decoder[Decoded], body: bytes, check: Callable[[], None]) -> Decoded:
-    """What a body says, once `check` has not refused it. Raises RequestInvalid, naming the field that is wrong."""
+def decoded(
+    decoder: msgspec.json.Decoder[Decoded],
+    body: bytes,
+    check: Callable[[], None],
+    members: Mapping[str, Any] | None = None,
+) -> Decoded:
+    """What a body says, once `check` has not refused it. Raises RequestInvalid, naming the field that is wrong.
+
+    `members`: name of a map in the body → type of its values, where they are not those of a recommendation request.
+    """
     try:
         found = decoder.decode(body)
         check()
     except msgspec.ValidationError as error:
-        raise _explained(error, _tree(body)) from error
+        raise _explained(error, _tree(body), members=members or _MEMBERS) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _not_json(error, body) from error
     return found
@@ -81,7 +112,7 @@ def parse_similar(item_id: str, query: str) -> SimilarRequest:
 
 def parse_popular(query: str) -> PopularRequest:
     """The request of `GET /v1/popular`. Raises RequestInvalid."""
-    readers = {"num_items": _integer, "explain": _boolean, "category": _word}
+    readers = {"num_items": _integer, "explain": _boolean, "category": _word, "window": _word}
     fields = _read_query(query, readers, family="segment")
     for name, values in fields.get("segment", {}).items():
         if len(values) > 1:
@@ -140,13 +171,24 @@ def _convert(fields: dict[str, Any], kind: type[Request]) -> Request:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise _explained(error, fields) from error
+        raise _explained(error, fields, members=_MEMBERS) from error
 
 
 def refuse_repeats(body: bytes, fields: tuple[str, ...]) -> None:
     """Raise RequestInvalid where a body that fits a type with these fields gives a key twice."""
     if not _plainly_without_repeats(body, _quoted(fields)):
         json.loads(body, object_pairs_hook=_refuse_repeated_keys)
+
+
+def refuse_two_lists(body: bytes, name: str) -> None:
+    """Raise RequestInvalid where a body gives its one list twice: the first would be lost.
+
+    What repeats in an element is that element's mistake.
+    """
+    if body.count(f'"{name}"'.encode()) > 1:
+        names = [key for key, _ in json.loads(body, object_pairs_hook=list)]
+        if len(set(names)) < len(names):
+            raise _repeated(name)
 
 
 @cache
@@ -169,30 +211,31 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
             seen.add(name)
 
 
-def _explained(error: msgspec.ValidationError, tree: Any) -> RequestInvalid:
-    """A validation error as the field that it is about and what is wrong with it."""
+def _explained(
+    error: msgspec.ValidationError, tree: Any, whole: str = "body", members: Mapping[str, Any] = {}
+) -> RequestInvalid:
+    """A validation error as the field that it is about, or else the `whole`, and what is wrong with it."""
     message = str(error)
     where = re.search(_WHERE, message)
     path = where[1].removeprefix(".") if where else ""
     message = message[: where.start()] if where else message
     if "[...]" in path:
-        path = _name_member(path, tree)
+        path = _name_member(path, tree, members)
     if named := re.search(_UNKNOWN_OR_MISSING, message):
         path = ".".join(part for part in (path, named[1] or named[2]) if part)
-    path = path or "body"
-    return invalid(path, message[0].lower() + message[1:])
+    return invalid(path or whole, message[0].lower() + message[1:])
 
 
 _MEMBERS: Final[dict[str, Any]] = {"features": FeatureValue, "filters": FilterValue, "segment": str}
 
 
-def _name_member(path: str, tree: Any) -> str:
+def _name_member(path: str, tree: Any, members: Mapping[str, Any]) -> str:
     """`features[...]` as the feature that is meant: the first whose value is refused."""
     parent, _, rest = path.partition("[...]")
-    members = tree.get(parent) if isinstance(tree, dict) else None
-    for name, value in members.items() if isinstance(members, dict) else ():
+    found = tree.get(parent) if isinstance(tree, dict) else None
+    for name, value in found.items() if isinstance(found, dict) else ():
         try:
-            msgspec.json.decode(json.dumps(value), type=_MEMBERS[parent])
+            msgspec.json.decode(json.dumps(value), type=members[parent])
         except msgspec.MsgspecError:
             return f"{parent}.{name}{rest}"
     return parent

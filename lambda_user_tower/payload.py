@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import urandom
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -36,6 +36,12 @@ class Call(NamedTuple):
     query: str
     """As it came, percent-encoded."""
     event: dict[str, Any]
+
+
+Facts = dict[str, Any]
+"""What the log should say of a call."""
+Answerer = Callable[[str, Call, Facts], dict[str, Any]]
+"""Id of the path, call, and facts to add to → response."""
 
 
 def request_id(event: object, context: object) -> str:
@@ -191,6 +197,11 @@ def _is_json(media_type: object) -> bool:
 def invalid(field: str, what: str, fix: str = "") -> RequestInvalid:
     """A mistake of the client, named by the field that it is in."""
     return RequestInvalid(f"{field}: {what}.", field=field, fix=fix)
+
+
+def within(error: RequestInvalid, place: str) -> RequestInvalid:
+    """A mistake in one element of a list, named by where the element stands."""
+    return RequestInvalid(f"{place}.{error.message}", field=f"{place}.{error.field}", fix=error.fix)
 
 
 def _mapping(parent: dict[str, Any], name: str, field: str = "") -> dict[str, Any]:

@@ -12,6 +12,7 @@ import msgspec
 
 from contracts.errors import (
     ItemNotFound,
+    LiveDataUnavailable,
     LogUnavailable,
     MediaTypeUnsupported,
     MethodNotAllowed,
@@ -24,6 +25,9 @@ from contracts.errors import (
     RequestInvalid,
     RequestTooLarge,
     RouteNotFound,
+    SessionMerged,
+    StateBusy,
+    StorageFull,
     StoreUnavailable,
     TandemError,
     UserForbidden,
@@ -36,10 +40,11 @@ _MAX_DETAIL: Final = 500
 
 STATUS: Final[dict[type[TandemError], tuple[int, str]]] = {
     RequestInvalid: (400, "The request is not valid"),
-    UserForbidden: (403, "The caller is let in as another user"),
+    UserForbidden: (403, "The caller is let in as a user who may not do this"),
     RouteNotFound: (404, "No endpoint answers to this path"),
-    ItemNotFound: (404, "The release that serves does not know this item"),
+    ItemNotFound: (404, "Nobody has told of this item"),
     MethodNotAllowed: (405, "The path exists, the method does not"),
+    SessionMerged: (409, "The session is another user's"),
     RequestTooLarge: (413, "The request is too large"),
     MediaTypeUnsupported: (415, "The body is not plain JSON"),
     NothingPublished: (503, "Nothing is published yet"),
@@ -49,6 +54,9 @@ STATUS: Final[dict[type[TandemError], tuple[int, str]]] = {
     ParityBroken: (503, "The published release cannot be opened"),
     LogUnavailable: (503, "The event log does not answer"),
     ProfilesUnavailable: (503, "The profile store does not answer"),
+    LiveDataUnavailable: (503, "The store of live data does not answer"),
+    StateBusy: (503, "Another process writes to the store"),
+    StorageFull: (503, "There is no room left"),
     StoreUnavailable: (503, "The release store does not answer"),
     TandemError: (500, "The request failed on our side"),
 }

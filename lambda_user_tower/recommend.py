@@ -6,49 +6,39 @@ HTTP, and stores nothing. `edge.py` calls it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 
 from contracts.candidates import Candidates, Ranked, Source
 from contracts.deadline import Deadline
 from contracts.errors import ItemNotFound, ProfilesUnavailable, StateBusy, StorageFull
-from contracts.fitted import Rows
+from contracts.fitted import FittedModel, Rows
 from contracts.ids import IdTable
+from contracts.live import session_user
 from contracts.profile import Profile
 from contracts.request import PopularRequest, RecommendationRequest, SimilarRequest
-from contracts.schema import FeatureKind
 from contracts.segments import category_key, segment_label
 from contracts.slate import Slate, SlateItem, Why
+from lambda_user_tower.features import check_features
 from lambda_user_tower.fresh_id import fresh_id
 from lambda_user_tower.laps import Laps
 from lambda_user_tower.payload import invalid
 from lambda_user_tower.serving import Served
+from lambda_user_tower.trending import Trends
 from reranking.rerank import rerank
 from reranking.rules import SlateRules
-from retrieval.popular import popular_items
+from retrieval.popular import popular_items, trending_items
 from retrieval.recommend import find_candidates
 from retrieval.similar import similar_items
+from retrieval.visitor import current_session
 from stores.profiles import Profiles
 
 PROFILE_UNAVAILABLE: Final = "profile_unavailable"
 """The profile store did not answer: the user was served as a stranger, from what the request tells."""
 
-SESSION_SECONDS: Final = 1_800
-"""A visit is over after half an hour without an event, as web analytics count it."""
-
 _NO_PROFILE: Final = (ProfilesUnavailable, StateBusy, StorageFull, OSError)
-
-_FITTING: Final[dict[FeatureKind, tuple[type, ...]]] = {
-    FeatureKind.CATEGORICAL: (str, int, float, bool),
-    FeatureKind.MULTI_CATEGORICAL: (str, list),
-    FeatureKind.NUMERIC: (int, float),
-    FeatureKind.TEXT: (str,),
-    FeatureKind.TIMESTAMP: (int, float),
-}
-"""What a user feature of each kind may be told as."""
 
 
 class Turn(NamedTuple):
@@ -57,6 +47,8 @@ class Turn(NamedTuple):
     served: Served
     profiles: Callable[[], Profiles]
     """Opens the profile store, or has it open."""
+    trends: Trends
+    """What has become popular since the release was trained."""
     deadline: Deadline
     now_seconds: int
     laps: Laps
@@ -82,7 +74,7 @@ def recommend(request: RecommendationRequest, turn: Turn) -> Slate:
     served, model = turn.served, turn.served.model
     if request.features:
         check_features(request.features, model.fitted.schema.users)
-    profile, degraded = _profile(turn, request.user_id)
+    profile, degraded = _profile(turn, profile_id(request))
     turn.laps.lap("profile")
     candidates = find_candidates(
         model, served.index, profile, request, served.retrieval, turn.deadline, turn.now_seconds
@@ -114,32 +106,50 @@ def similar(request: SimilarRequest, turn: Turn) -> Slate:
 
 
 def popular(request: PopularRequest, turn: Turn) -> Slate:
-    """A popularity table as it is. Raises RequestInvalid for a category or a segment that the release has not."""
-    model = turn.served.model
-    if request.category is not None:
-        if request.segment:
-            raise invalid("category", "it cannot be combined with a segment")
-        if model.fitted.popularity.get(category_key(request.category)) is None:
-            raise invalid("category", "the release that serves has no list of that category")
-    for name in request.segment:
-        if name not in model.fitted.schema.segment:
-            raise invalid(f"segment.{name}", "it is no feature of the segment")
+    """A popularity table as it is, or what is popular now.
+
+    Raises RequestInvalid for a category or a segment that the release has not, and for a window of either.
+    """
+    if request.window is not None:
+        return _trending(request, request.window, turn)
+    _check_table(request, turn.served.model.fitted)
     found = popular_items(
-        model, request.num_items, turn.now_seconds, category=request.category, segment=request.segment
+        turn.served.model, request.num_items, turn.now_seconds, category=request.category, segment=request.segment
     )
     turn.laps.lap("retrieval")
     return _slate(turn.served, found, _as_found(found, request.explain), found.degraded)
 
 
-def check_features(features: Mapping[str, Any], kinds: Mapping[str, FeatureKind]) -> None:
-    """Raise RequestInvalid, naming the feature, where a value does not fit its kind; unknown features pass."""
-    for name, value in features.items():
-        kind = kinds.get(name)
-        if kind is None or value is None:
-            continue
-        fitting = _FITTING[kind]
-        if not isinstance(value, fitting) or (isinstance(value, bool) and bool not in fitting):
-            raise invalid(f"features.{name}", f"it is {kind}, a value of another type was given")
+def _trending(request: PopularRequest, window: str, turn: Turn) -> Slate:
+    """What is popular in a window that ends now: the release's table of it, and what was counted since."""
+    if request.category is not None or request.segment:
+        raise invalid("window", "it cannot be combined with a category or a segment")
+    fitted = turn.served.model.fitted
+    watermark = fitted.watermark if fitted.schema.timed else 0
+    live = turn.trends.weights(window, watermark, turn.now_seconds, turn.deadline)
+    turn.laps.lap("counts")
+    found = trending_items(turn.served.model, request.num_items, turn.now_seconds, window, live.weights)
+    turn.laps.lap("retrieval")
+    return _slate(turn.served, found, _as_found(found, request.explain), (*found.degraded, *live.degraded))
+
+
+def _check_table(request: PopularRequest, fitted: FittedModel) -> None:
+    if request.category is not None:
+        if request.segment:
+            raise invalid("category", "it cannot be combined with a segment")
+        if fitted.popularity.get(category_key(request.category)) is None:
+            raise invalid("category", "the release that serves has no list of that category")
+    for name in request.segment:
+        if name not in fitted.schema.segment:
+            raise invalid(f"segment.{name}", "it is no feature of the segment")
+
+
+def profile_id(request: RecommendationRequest) -> str | None:
+    """Under which id the stored history of a request is kept: the user's, or that of a session which tells none."""
+    session = request.session
+    if request.user_id is not None or request.history is not None or session is None or session.history:
+        return request.user_id
+    return None if session.session_id is None else session_user(session.session_id)
 
 
 def _profile(turn: Turn, user_id: str | None) -> tuple[Profile, tuple[str, ...]]:
@@ -147,21 +157,15 @@ def _profile(turn: Turn, user_id: str | None) -> tuple[Profile, tuple[str, ...]]
     if user_id is None:
         return Profile(), ()
     try:
-        return _without_old_session(turn.profiles().get(user_id, turn.deadline), turn.now_seconds), ()
+        return current_session(turn.profiles().get(user_id, turn.deadline), turn.now_seconds), ()
     except _NO_PROFILE:
         return Profile(user_id=user_id), (PROFILE_UNAVAILABLE,)
 
 
-def _without_old_session(profile: Profile, now_seconds: int) -> Profile:
-    """A profile whose session is over has none: its events are history."""
-    if profile.session and now_seconds - (profile.session[-1].timestamp or now_seconds) > SESSION_SECONDS:
-        return msgspec.structs.replace(profile, session_id=None, session=[])
-    return profile
-
-
 def _shown(ids: IdTable, request: RecommendationRequest, profile: Profile) -> Rows | None:
     """Rows of the session, which the slate should not look like again."""
-    session = profile.session if request.session is None else request.session.history
+    told = None if request.session is None else request.session.history
+    session = told or profile.session
     if not session:
         return None
     rows = ids.rows(event.item_id for event in session)
@@ -185,6 +189,7 @@ def _slate(served: Served, candidates: Candidates, ranked: Ranked, degraded: tup
         publication=publication.id,
         degraded=[*served.degraded, *degraded],
         segment=None if candidates.segment is None else segment_label(candidates.segment),
+        explored=0 if candidates.explored is None else int(np.isin(candidates.explored, ranked.rows).sum()),
     )
     return Slate(fresh_id(), _places(served.model.items.ids, ranked), why)
 

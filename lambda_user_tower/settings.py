@@ -22,7 +22,7 @@ from retrieval.settings import RetrievalSettings
 
 LEVELS: Final = ("INFO", "WARNING", "ERROR")
 
-IN_AWS: Final = ("releases_bucket", "profiles_table", "events_stream")
+IN_AWS: Final = ("releases_bucket", "profiles_table", "events_stream", "live_table")
 """Settings that name a store in AWS, empty on a laptop."""
 
 _PREFIX: Final = "TANDEM_"
@@ -58,6 +58,10 @@ class LambdaSettings:
     """DynamoDB table of profiles; empty: a SQLite file in `home`."""
     events_stream: str = ""
     """Firehose stream of the event log; empty: files in `home`."""
+    live_table: str = ""
+    """DynamoDB table of live data: fresh items, who left, counts; empty: a SQLite file in `home`."""
+    live_check_seconds: float = 5.0
+    """How often, at most, a running process looks for live items, stock and hidden items that changed."""
     log_key_secret: str = ""
     """Secrets Manager id of the log key; empty: `log_key`."""
     service: str = "tandem"
@@ -74,10 +78,9 @@ class LambdaSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.budget_ms <= 29_000:  # API Gateway hangs up after 30 s
             raise SettingsInvalid(f"TANDEM_BUDGET_MS is {self.budget_ms}.", fix="Give 1 to 29000 milliseconds.")
-        if not 0 <= self.pointer_check_seconds <= 3600:
-            raise SettingsInvalid(
-                f"TANDEM_POINTER_CHECK_SECONDS is {self.pointer_check_seconds}.", fix="Give 0 to 3600 seconds."
-            )
+        for name in ("pointer_check_seconds", "live_check_seconds"):
+            if not 0 <= getattr(self, name) <= 3600:
+                raise SettingsInvalid(f"{_variable(name)} is {getattr(self, name)}.", fix="Give 0 to 3600 seconds.")
         for name in ("events_per_user_minute", "event_max_age_days"):
             if getattr(self, name) < 1:
                 raise SettingsInvalid(f"{_variable(name)} is {getattr(self, name)}.", fix="Give 1 or more.")
@@ -89,7 +92,7 @@ class LambdaSettings:
             raise SettingsInvalid(f"TANDEM_LOG_LEVEL is {self.log_level!r}.", fix=f"Give one of {', '.join(LEVELS)}.")
 
     def _check_aws(self) -> None:
-        """All three stores are in AWS, or none: a mixture would lose what the others assume."""
+        """All stores are in AWS, or none: a mixture would lose what the others assume."""
         given = {name: getattr(self, name) for name in IN_AWS}
         missing = [_variable(name) for name, value in given.items() if not value]
         if 0 < len(missing) < len(given):

@@ -7,11 +7,21 @@ connections, is made anew by `reconnect`.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Final
 
 from lambda_user_tower.settings import LambdaSettings
 from stores.event_log import EventLog, LocalEventLog
+from stores.fresh_items import FreshItems, SqliteFreshItems
+from stores.identities import Identities, SqliteIdentities
+from stores.live_counts import LiveCounts, SqliteLiveCounts
 from stores.profiles import Profiles, SqliteProfiles
 from stores.releases import LocalReleases, Releases
+
+_LIVE_FILE: Final = "live.sqlite"
+"""Of all live data, in the folder of a laptop."""
+
+_KEPT: Final = ("profiles", "event_log", "fresh_items", "identities", "live_counts")
+"""Stores that hold a file or a connection open."""
 
 
 class Storage:
@@ -48,9 +58,36 @@ class Storage:
 
         return FirehoseEventLog(self._settings.events_stream)
 
+    @cached_property
+    def fresh_items(self) -> FreshItems:
+        """What clients told of items between two nights. Raises LiveDataUnavailable, and is tried again then."""
+        if not self._settings.in_aws:
+            return SqliteFreshItems(self._settings.home / _LIVE_FILE)
+        from stores.dynamodb_fresh_items import DynamoDBFreshItems
+
+        return DynamoDBFreshItems(self._settings.live_table)
+
+    @cached_property
+    def identities(self) -> Identities:
+        """Who left, and which session is whose. Raises as `fresh_items`."""
+        if not self._settings.in_aws:
+            return SqliteIdentities(self._settings.home / _LIVE_FILE)
+        from stores.dynamodb_identities import DynamoDBIdentities
+
+        return DynamoDBIdentities(self._settings.live_table)
+
+    @cached_property
+    def live_counts(self) -> LiveCounts:
+        """What is popular now. Raises as `fresh_items`."""
+        if not self._settings.in_aws:
+            return SqliteLiveCounts(self._settings.home / _LIVE_FILE)
+        from stores.dynamodb_live_counts import DynamoDBLiveCounts
+
+        return DynamoDBLiveCounts(self._settings.live_table)
+
     def close(self) -> None:
         """Close what was opened, where a process does not end with it."""
-        for name in ("profiles", "event_log"):
+        for name in _KEPT:
             if (store := self.__dict__.pop(name, None)) is not None:
                 store.close()
 
@@ -62,6 +99,6 @@ class Storage:
 
     def reconnect(self) -> None:
         """Let go of connections that a snapshot has cut."""
-        for name in ("releases", "profiles", "event_log"):
+        for name in ("releases", *_KEPT):
             if (reconnect := getattr(self.__dict__.get(name), "reconnect", None)) is not None:
                 reconnect()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from lambda_user_tower.problems import problem_response
 from lambda_user_tower.settings import LambdaSettings
 from stores.profiles import SqliteProfiles
 from stores.releases import LocalReleases
-from tests.lambda_user_tower.conftest import body_of, http, post, publish, seal
+from tests.lambda_user_tower.conftest import body_of, http, let_in_as, post, publish, seal
 from tests.toy_world import item_id
 
 Ask = Callable[[dict[str, Any]], Any]
@@ -198,11 +199,11 @@ def test_a_mistake_is_a_400_that_names_the_field(edge: Edge, event: Any, field: 
     ("event", "status"),
     [
         (http("GET", "/"), 404),
-        (http("GET", "/v1/users/recommendations"), 404),
+        (http("GET", "/v1/users/recommendations"), 405),
         (http("GET", "/v1/health/"), 404),
         (http("GET", "/v1/../etc/passwd"), 404),
         (http("GET", "/v1/recommendations"), 405),
-        (http("DELETE", "/v1/users/u/recommendations"), 405),
+        (http("POST", "/v1/users/u/recommendations"), 405),
         (http("HEAD", "/v1/health"), 405),
         (post(" " * (MAX_BODY_BYTES + 1)), 413),
         (http("GET", "/v1/popular", "a" * 20_000), 413),
@@ -214,7 +215,7 @@ def test_other_mistakes_have_their_status(edge: Edge, event: dict[str, Any], sta
     assert response["statusCode"] == status
     assert body_of(response)["instance"] == "request-1"
     if status == 405:
-        assert response["headers"]["allow"] in ("GET", "POST")
+        assert response["headers"]["allow"] in ("GET", "POST", "PUT, DELETE", "GET, PUT, DELETE")
 
 
 def test_an_id_may_be_any_unicode(home: Path, ask: Ask) -> None:
@@ -299,6 +300,132 @@ def test_nothing_published_is_a_503(tmp_path: Path) -> None:
     assert not (tmp_path / "empty").exists()
 
 
+def tell(method: str, path: str, **body: object) -> dict[str, Any]:
+    return http(method, path, body=json.dumps(body))
+
+
+@pytest.fixture
+def own(home: Path, tmp_path: Path) -> Iterator[Edge]:
+    """An edge that may be told anything."""
+    shutil.copytree(home, tmp_path / "home")
+    with closing(Edge(LambdaSettings(home=tmp_path / "home", budget_ms=20_000))) as opened:
+        yield opened
+
+
+def answered(edge: Edge, event: dict[str, Any]) -> Any:
+    response = edge(event)
+    assert response["statusCode"] == 200, response
+    return body_of(response)
+
+
+def test_a_session_without_a_user_is_known_by_its_id(own: Edge) -> None:
+    asked = post({"session": {"session_id": "visit"}, "explain": True})
+    before = answered(own, asked)
+    assert before["why"]["route"] == "unknown"
+    for row in (0, 5, 10):
+        told = answered(own, tell("POST", "/v1/events", session_id="visit", item_id=item_id(row)))
+        assert told["counts"] == {"accepted": 1}
+    after = answered(own, asked)
+    assert after["why"]["route"] == "anonymous"
+    assert not {item_id(row) for row in (0, 5, 10)} & set(ids(after))
+    assert ids(after) != ids(before)
+    # what the request tells replaces what is stored, and so does a user
+    told_inline = post({"session": {"session_id": "visit", "history": [{"item_id": item_id(3)}]}})
+    assert item_id(3) not in ids(answered(own, told_inline))
+    assert answered(own, post({"user_id": "nobody", "session": {"session_id": "visit"}}))["why"]["route"] == "unknown"
+    assert answered(own, post({"history": [], "session": {"session_id": "visit"}}))["why"]["route"] == "unknown"
+
+
+def test_a_session_becomes_a_users_at_sign_in(own: Edge) -> None:
+    answered(own, tell("POST", "/v1/events", session_id="visit", item_id=item_id(3)))
+    merged = answered(own, tell("POST", "/v1/users/a%2Fb/merge", session_id="visit"))
+    assert merged == {"status": "merged", "events": 1}
+    again = answered(own, tell("POST", "/v1/users/a%2Fb/merge", session_id="visit"))
+    assert again == {"status": "merged", "events": 0}
+    assert item_id(3) not in ids(answered(own, post({"user_id": "a%2Fb", "num_items": 50})))
+    refused = own(tell("POST", "/v1/users/another/merge", session_id="visit"))
+    assert (refused["statusCode"], body_of(refused)["type"]) == (409, "urn:tandem:problem:session-merged")
+    assert "a%2Fb" not in refused["body"]  # whose it is, is nobody's business
+
+
+def test_told_features_change_the_segment_at_once(own: Edge) -> None:
+    asked = post({"user_id": "stranger"})
+    assert answered(own, asked)["why"]["segment"] == "global"
+    assert answered(own, tell("PUT", "/v1/users/stranger", features={"gender": "F", "age": None})) == {
+        "status": "stored"
+    }
+    assert answered(own, asked)["why"]["segment"] == "gender=F"
+    large = {f"feature {number}": ["x" * 200] * 5 for number in range(50)}
+    refused = own(tell("PUT", "/v1/users/stranger", features=large))
+    assert (refused["statusCode"], body_of(refused)["field"]) == (413, "features")
+
+
+def test_who_leaves_is_a_stranger_at_once(own: Edge) -> None:
+    assert answered(own, post({"user_id": "warm"}))["why"]["route"] == "model"
+    assert answered(own, http("DELETE", "/v1/users/warm")) == {"status": "deleted"}
+    assert answered(own, post({"user_id": "warm"}))["why"]["route"] == "unknown"
+    assert answered(own, http("DELETE", "/v1/users/warm")) == {"status": "not-known"}
+    assert answered(own, http("DELETE", "/v1/users/never heard of")) == {"status": "not-known"}
+    assert own.storage.identities.tombstone("never heard of") is not None
+
+
+def test_nobody_may_be_named_as_a_session_is(own: Edge) -> None:
+    name = "anonymous:visit"
+    events = [
+        post({"user_id": name}),
+        http("GET", f"/v1/users/{name}/recommendations"),
+        tell("POST", "/v1/events", user_id=name, item_id=item_id(3)),
+        tell("PUT", f"/v1/users/{name}", features={}),
+        http("DELETE", f"/v1/users/{name}"),
+        tell("POST", f"/v1/users/{name}/merge", session_id="s"),
+    ]
+    for event in events:
+        response = own(event)
+        assert (response["statusCode"], body_of(response)["field"]) == (400, "user_id")
+
+
+def test_a_caller_who_is_let_in_as_a_user_speaks_for_nobody_else(own: Edge) -> None:
+    for event, status in (
+        (tell("PUT", "/v1/users/me", features={}), 200),
+        (tell("PUT", "/v1/users/you", features={}), 403),
+        (http("DELETE", "/v1/users/you"), 403),
+        (tell("POST", "/v1/users/you/merge", session_id="s"), 403),
+        (tell("POST", "/v1/users/me/merge", session_id="s"), 200),
+        (http("DELETE", "/v1/users/me"), 200),
+    ):
+        method = event["requestContext"]["http"]["method"]
+        assert own(event | {"requestContext": let_in_as("me", method)})["statusCode"] == status
+
+
+def test_what_happens_now_is_popular_now(own: Edge) -> None:
+    last = item_id(199)
+    assert ids(answered(own, http("GET", "/v1/popular", "window=1h")))[0] != last
+    for user in range(3):
+        answered(own, tell("POST", "/v1/events", user_id=f"u{user}", item_id=last))
+    own._counter.close()  # writes what it has counted
+    own.trends._looks.forget()
+    slate = answered(own, http("GET", "/v1/popular", "window=1h&explain=true"))
+    assert (ids(slate)[0], slate["why"]["segment"], slate["why"]["route"]) == (last, "trending:1h", "popular")
+    assert slate["items"][0]["explain"]["source"] == "trending"
+    for query in ("window=1h&category=art", "window=1h&segment.gender=F", "window=1y"):
+        refused = own(http("GET", "/v1/popular", query))
+        assert (refused["statusCode"], body_of(refused)["field"]) == (400, "window")
+
+
+def test_a_live_store_that_fails_fails_no_slate(own: Edge, capsys: pytest.CaptureFixture[str]) -> None:
+    for left in own.settings.home.glob("live.sqlite*"):
+        left.unlink()
+    (own.settings.home / "live.sqlite").write_bytes(b"this is no database" * 100)
+    for event in (post({"user_id": "warm"}), post({}), http("GET", f"/v1/items/{item_id(7)}/similar")):
+        slate = answered(own, event)
+        assert slate["why"]["degraded"] == ["live_data_old"]
+        assert len(slate["items"]) == 10
+    assert answered(own, http("GET", "/v1/health"))["status"] == "ok"
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines if line["level"] == "ERROR"] == ["live-data-not-read"]
+    assert all(line["live_age_seconds"] is None for line in lines if line["event"] == "request" and "route" in line)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["\ud800", "\0"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -306,11 +433,16 @@ JSON = st.recursive(
 )
 PARTS = ("rawPath", "rawQueryString", "headers", "requestContext", "isBase64Encoded", "body", "queryStringParameters")
 PATHS = st.sampled_from(
-    ["/v1/recommendations", "/v1/popular", "/v1/health", f"/v1/items/{item_id(3)}/similar"]
-) | st.text(max_size=10).map(lambda text: f"/v1/users/{text}/recommendations")
+    ["/v1/recommendations", "/v1/popular", "/v1/health", "/v1/items", f"/v1/items/{item_id(3)}/similar"]
+) | st.builds(
+    lambda text, path: path.format(text),
+    st.text(max_size=10),
+    st.sampled_from(["/v1/users/{}/recommendations", "/v1/users/{}", "/v1/users/{}/merge", "/v1/items/{}"]),
+)
+METHODS = st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE"])
 
 
-@given(st.dictionaries(st.sampled_from(PARTS), JSON, max_size=3), PATHS, st.sampled_from(["GET", "POST"]))
+@given(st.dictionaries(st.sampled_from(PARTS), JSON, max_size=3), PATHS, METHODS)
 def test_no_event_whatever_is_a_failure_of_ours(edge: Edge, changes: dict[str, Any], path: str, method: str) -> None:
     _is_answered(edge, http(method, path, body="{}") | changes)
 
@@ -337,4 +469,5 @@ def _is_answered(edge: Edge, event: dict[str, Any]) -> None:
     response = edge(event)
     assert 200 <= response["statusCode"] < 500, response
     answered = body_of(response)
-    assert "items" in answered or "release" in answered or answered["status"] == response["statusCode"]
+    told = answered.get("status") in ("not-known", "stored", "deleted")
+    assert "items" in answered or "release" in answered or told or answered["status"] == response["statusCode"]

@@ -159,7 +159,12 @@ def test_a_batch_is_limited(scene: Edge) -> None:
     [
         ("", 400, "body"),
         ("[]", 400, "body"),
-        ("{}", 400, "user_id"),
+        ("{}", 400, "item_id"),
+        ('{"item_id": "i"}', 400, "user_id"),
+        ('{"item_id": "i", "user_id": "anonymous:s"}', 400, "user_id"),
+        ('{"item_id": "i", "user_id": "anonymous:s", "session_id": "s"}', 400, "user_id"),
+        ('{"item_id": "i", "session_id": ""}', 400, "session_id"),
+        ('{"item_id": "i", "session_id": "%s"}' % ("s" * 119), 400, "session_id"),
         ('{"events": 5}', 400, "events"),
         ('{"events": [{}], "events": [{}]}', 400, "events"),
         ('{"events": [{}], "more": 1}', 400, "more"),
@@ -196,6 +201,41 @@ def test_a_caller_speaks_for_nobody_else(scene: Edge) -> None:
     )
     nameless = let_in_as("u") | {"authorizer": {"jwt": {"claims": {}}}}
     assert scene(send(event()) | {"requestContext": nameless})["statusCode"] == 400
+
+
+def test_an_event_without_a_user_is_its_sessions(scene: Edge) -> None:
+    results = told(scene, *({"item_id": item_id(row), "session_id": "s"} for row in (3, 4)), event(session_id="s"))
+    assert statuses(results) == ["accepted"] * 3
+    assert [line.user_id for line in logged(scene)] == ["anonymous:s", "anonymous:s", "u"]
+    session = scene.storage.profiles.get("anonymous:s")
+    assert ([e.item_id for e in session.history], session.session_id) == ([item_id(3), item_id(4)], "s")
+    assert scene.storage.profiles.get("u").n_events == 1
+    longest = {"item_id": item_id(3), "session_id": "s" * 118}
+    assert statuses(told(scene, longest)) == ["accepted"]
+    response = scene(send({"item_id": item_id(3), "session_id": "s"}) | {"requestContext": let_in_as("u")})
+    assert response["statusCode"] == 403  # a caller that is let in as a user names it
+
+
+def test_an_event_of_a_session_that_is_somebodys_is_theirs(scene: Edge) -> None:
+    now, profiles = int(time.time()), scene.storage.profiles
+    ours = [{"item_id": item_id(row), "session_id": "s", "timestamp": now - row} for row in (3, 4)]
+    assert statuses(told(scene, ours[0])) == ["accepted"]
+    profiles.claim("anonymous:s", "u")
+    sent = [ours[1], event(5, timestamp=now - 1), {"item_id": item_id(3), "session_id": "other", "timestamp": now}]
+    assert statuses(told(scene, *sent)) == ["accepted"] * 3
+    assert statuses(told(scene, ours[0])) == ["duplicate"]
+    assert statuses(told(scene, ours[1])) == ["accepted"]  # again: it counts once
+    assert [e.item_id for e in profiles.get("u").history] == [item_id(4), item_id(5)]
+    assert [e.item_id for e in profiles.get("anonymous:s").history] == [item_id(3)]
+    assert profiles.get("anonymous:other").n_events == 1
+    assert {line.user_id for line in logged(scene)} == {"anonymous:s", "u", "anonymous:other"}
+
+
+def test_an_event_that_was_under_way_when_its_user_left_is_in_no_profile(scene: Edge) -> None:
+    scene.storage.profiles.forget("u", int(time.time()) + 60)
+    assert statuses(told(scene, event())) == ["accepted"]
+    assert scene.storage.profiles.get("u").n_events == 0
+    assert len(logged(scene)) == 1  # where a night leaves it out
 
 
 class Failing:

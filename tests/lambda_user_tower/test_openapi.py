@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,31 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from contracts import errors
-from contracts.errors import TandemError
+from contracts.errors import SessionMerged, TandemError
 from contracts.event import MAX_EVENTS, MAX_EVENTS_BODY_BYTES, EventRequest
-from contracts.request import PopularRequest, RecommendationRequest, SimilarRequest
+from contracts.live import MAX_LIVE_FEATURES_BYTES
+from contracts.request import (
+    MAX_ITEMS_PUT,
+    ItemFeatures,
+    ItemState,
+    ItemToPut,
+    MergeRequest,
+    PopularRequest,
+    RecommendationRequest,
+    SimilarRequest,
+    UserFeatures,
+)
 from contracts.slate import Slate
 from lambda_user_tower.edge import Edge
 from lambda_user_tower.health import Health
 from lambda_user_tower.intake import EventsAnswer
+from lambda_user_tower.items import ItemsAnswer, ItemStateTold, ItemTold
+from lambda_user_tower.items_parse import MAX_ITEMS_BODY_BYTES
 from lambda_user_tower.payload import MAX_QUERY_CHARACTERS
 from lambda_user_tower.problems import STATUS, TYPE_PREFIX, UNEXPECTED, Problem, problem_response
 from lambda_user_tower.routing import Endpoint
+from lambda_user_tower.settings import LambdaSettings
+from lambda_user_tower.users import MergeAnswer, UserAnswer
 from tests.lambda_user_tower.conftest import body_of, http, let_in_as, post, send
 from tests.toy_world import item_id
 
@@ -34,7 +52,11 @@ OPERATIONS = {
     for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
 }
-STRUCTS = [RecommendationRequest, Slate, EventRequest, EventsAnswer, Health, Problem]
+STRUCTS = [
+    *(RecommendationRequest, Slate, EventRequest, EventsAnswer, Health, Problem),
+    *(ItemFeatures, ItemToPut, ItemState, ItemTold, ItemsAnswer, ItemStateTold),
+    *(UserFeatures, MergeRequest, UserAnswer, MergeAnswer),
+]
 OF_ANY_PATH = {"MethodNotAllowed"}
 """Responses of no operation: what is asked for is none."""
 
@@ -119,6 +141,10 @@ def test_every_response_is_used_and_under_its_own_status() -> None:
     assert used == set(DOCUMENT["components"]["responses"]) - {"Slate"} - OF_ANY_PATH
 
 
+def tell(method: str, path: str, body: object) -> dict[str, Any]:
+    return http(method, path, body=json.dumps(body))
+
+
 ANSWERS = {
     Endpoint.RECOMMEND: [
         post({"user_id": "warm"}),
@@ -140,18 +166,69 @@ ANSWERS = {
         http("GET", "/v1/items/nothing/similar"),
         http("GET", "/v1/items//similar"),
     ],
-    Endpoint.POPULAR: [http("GET", "/v1/popular"), http("GET", "/v1/popular", "num_items=x")],
+    Endpoint.POPULAR: [
+        http("GET", "/v1/popular"),
+        http("GET", "/v1/popular", "num_items=x"),
+        http("GET", "/v1/popular", "window=1d&explain=true"),
+        http("GET", "/v1/popular", "window=2d"),
+        http("GET", "/v1/popular", "window=1d&category=art"),
+    ],
     Endpoint.EVENTS: [
         send({"user_id": "told", "item_id": item_id(3), "event_id": "e1"}),
         send({"user_id": "told", "item_id": item_id(3), "event_id": "e1"}),
         send({"events": [{"user_id": "told", "item_id": "no such item"}, {"user_id": "told"}]}),
         send({"user_id": "told"}),
+        send({"session_id": "visit", "item_id": item_id(3)}),
         send({"user_id": "told", "item_id": "i"}) | {"requestContext": let_in_as("somebody else")},
         send(" " * (MAX_EVENTS_BODY_BYTES + 1)),
         http("POST", "/v1/events", body="{}", headers={"content-type": "text/plain"}),
     ],
+    Endpoint.PUT_ITEM: [
+        tell("PUT", "/v1/items/new", {"features": {"genre": "art"}}),
+        tell("PUT", "/v1/items/new", {"features": {"colour": "red"}}),
+        tell("PUT", "/v1/items/new", {"features": {}}) | {"requestContext": let_in_as("u", "PUT")},
+        tell("PUT", "/v1/items/new", {"features": {"title": "a" * 70_000}}),
+        http("PUT", "/v1/items/new", body="{}", headers={"content-type": "text/plain"}),
+    ],
+    Endpoint.PUT_ITEMS: [
+        tell("POST", "/v1/items", {"items": [{"item_id": "new", "features": {"genre": "art"}}, {"item_id": ""}]}),
+        tell("POST", "/v1/items", {"items": []}),
+        tell("POST", "/v1/items", {}) | {"requestContext": let_in_as("u")},
+    ],
+    Endpoint.PATCH_ITEM: [
+        tell("PATCH", f"/v1/items/{item_id(199)}", {"available": None}),
+        tell("PATCH", "/v1/items/nothing", {"hidden": False}),
+        tell("PATCH", f"/v1/items/{item_id(199)}", {}),
+    ],
+    Endpoint.PUT_USER: [
+        tell("PUT", "/v1/users/told", {"features": {"gender": "F"}}),
+        tell("PUT", "/v1/users/told", {"features": {"age": "old"}}),
+        tell("PUT", "/v1/users/told", {"features": {f"f{n}": ["x" * 100] * 5 for n in range(50)}}),
+        tell("PUT", "/v1/users/told", {"features": {}}) | {"requestContext": let_in_as("somebody else", "PUT")},
+        tell("PUT", "/v1/users/anonymous:s", {"features": {}}),
+    ],
+    Endpoint.MERGE: [
+        tell("POST", "/v1/users/told/merge", {"session_id": "visit"}),
+        tell("POST", "/v1/users/another/merge", {"session_id": "visit"}),
+        tell("POST", "/v1/users/told/merge", {}),
+    ],
+    Endpoint.DELETE_USER: [
+        http("DELETE", "/v1/users/told"),
+        http("DELETE", "/v1/users/nobody ever"),
+        http("DELETE", "/v1/users/"),
+        http("DELETE", "/v1/users/told") | {"requestContext": let_in_as("somebody else", "DELETE")},
+    ],
     Endpoint.HEALTH: [http("GET", "/v1/health")],
 }
+
+
+@pytest.fixture(scope="module")
+def edge(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """One of its own: what is told here is nobody else's business."""
+    copy = tmp_path_factory.mktemp("openapi") / "home"
+    shutil.copytree(home, copy)
+    with closing(Edge(LambdaSettings(home=copy, budget_ms=20_000))) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(("endpoint", "event"), [(name, event) for name, events in ANSWERS.items() for event in events])
@@ -177,7 +254,8 @@ def every_error() -> list[type[TandemError]]:
 
 @pytest.mark.parametrize("kind", every_error())
 def test_every_named_failure_is_a_problem(kind: type[TandemError]) -> None:
-    response = problem_response(kind("it happened.", fix="Do this."), "request-1")
+    more = {"user_id": "u"} if kind is SessionMerged else {}
+    response = problem_response(kind("it happened.", fix="Do this.", **more), "request-1")
     Draft202012Validator(DOCUMENT["components"]["schemas"]["Problem"]).validate(json.loads(response["body"]))
     assert body_of(response)["type"] == TYPE_PREFIX + kind.code
     assert re.fullmatch("[a-z-]+", kind.code)
@@ -192,8 +270,34 @@ def test_the_examples_are_requests() -> None:
             msgspec.convert(event, EventRequest)
     batch = events["schema"]["oneOf"][1]["properties"]["events"]
     assert batch["maxItems"] == MAX_EVENTS
+    for item in example_of(Endpoint.PUT_ITEMS)["items"]:
+        msgspec.convert(item, ItemToPut)
+    items = OPERATIONS[Endpoint.PUT_ITEMS]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert items["items"]["maxItems"] == MAX_ITEMS_PUT
+
+
+BODIES = {
+    Endpoint.PUT_ITEM: ItemFeatures,
+    Endpoint.PATCH_ITEM: ItemState,
+    Endpoint.PUT_USER: UserFeatures,
+    Endpoint.MERGE: MergeRequest,
+}
+
+
+@pytest.mark.parametrize("endpoint", BODIES)
+def test_the_examples_of_a_body_are_of_its_struct(endpoint: Endpoint) -> None:
+    msgspec.convert(example_of(endpoint), BODIES[endpoint])
+    schema = OPERATIONS[endpoint]["requestBody"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": f"#/components/schemas/{BODIES[endpoint].__name__}"}
+
+
+def example_of(endpoint: Endpoint) -> Any:
+    examples = OPERATIONS[endpoint]["requestBody"]["content"]["application/json"]["examples"]
+    return next(iter(examples.values()))["value"]
 
 
 def test_the_document_says_the_limit_of_a_body() -> None:
     assert "65,536 bytes" in OPERATIONS[Endpoint.RECOMMEND]["description"]
     assert f"{MAX_EVENTS_BODY_BYTES:,} bytes" in OPERATIONS[Endpoint.EVENTS]["description"]
+    assert f"{MAX_ITEMS_BODY_BYTES:,} bytes" in OPERATIONS[Endpoint.PUT_ITEMS]["description"]
+    assert f"{MAX_LIVE_FEATURES_BYTES:,} bytes" in OPERATIONS[Endpoint.PUT_ITEM]["description"]

@@ -89,7 +89,7 @@ BAD_BODIES = {
         for moment in (b"-1", b"1e999", b"4102444801", b'"1"')
     ],
     "history": [b'{"history": [%s]}' % b",".join([b'{"item_id": "a"}'] * 201)],
-    "session.history": [b'{"session": {}}'],
+    "session.history": [b'{"session": {"history": null}}'],
     "session.history[0].colour": [b'{"session": {"history": [{"item_id": "a", "colour": "red"}]}}'],
     "exclude_ids": [json.dumps({"exclude_ids": ["a"] * (MAX_EXCLUDED + 1)}).encode()],
     "exclude_ids[0]": [

@@ -16,11 +16,12 @@ import pytest
 from contracts.fitted import FittedModel
 from local_mode.lambda_runtime.function import Function
 from local_mode.lambda_runtime.gateway import Gateway
-from tests.lambda_user_tower.conftest import post, publish, seal
+from tests.lambda_user_tower.conftest import http, post, publish, seal
 
 pytest.importorskip("awslambdaric", reason="functions run on Linux only")
 
 HANDLER = "lambda_user_tower.handler.handler"
+ITEMS = "lambda_user_tower.handler.items"
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -74,6 +75,25 @@ def test_what_was_published_after_the_snapshot_is_served_after_the_restore(
         publish(tmp_path, release)
         function.restore()  # the second one
         assert served_by(function) == "p2"
+
+
+def test_what_was_told_after_the_snapshot_is_known_to_the_first_request_after_the_restore(
+    serving_bundle: Path, tmp_path: Path, toy: FittedModel
+) -> None:
+    """By a function of its own, which opens no index and answers no slates."""
+    publish(tmp_path, seal(tmp_path, toy))
+    told = {"features": {"genre": "art", "title": "Toy art"}}
+    with (
+        Function(serving_bundle, HANDLER, environment(tmp_path), snap_start=True) as recommends,
+        Function(serving_bundle, ITEMS, environment(tmp_path), snap_start=True) as takes_items,
+    ):
+        recommends.snapshot()
+        takes_items.snapshot()
+        takes_items.restore()
+        answer = takes_items.invoke(http("PUT", "/v1/items/new", body=json.dumps(told)))
+        assert json.loads(answer["body"])["status"] == "fresh"
+        recommends.restore()
+        assert recommends.invoke(http("GET", "/v1/items/new/similar"))["statusCode"] == 200
 
 
 def served_by(function: Function) -> str:

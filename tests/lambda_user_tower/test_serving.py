@@ -15,9 +15,12 @@ from contracts.errors import NothingPublished, ReleaseCorrupt
 from contracts.fitted import FittedModel
 from lambda_user_tower.edge import Edge
 from lambda_user_tower.following import PUBLICATION_NOT_OPENED, RETRY_SECONDS
+from lambda_user_tower.live import LiveItems
 from lambda_user_tower.logs import Log
+from lambda_user_tower.looks import Clocks
 from lambda_user_tower.serving import Served, Serving
 from lambda_user_tower.settings import LambdaSettings
+from stores.fresh_items import SqliteFreshItems
 from stores.releases import LocalReleases
 from tests.lambda_user_tower.conftest import body_of, http, post, publish, seal
 from tests.toy_world import toy_model
@@ -56,7 +59,9 @@ class Scene:
     def __init__(self, home: Path) -> None:
         self.home, self.clock, self.releases = home, Clock(), Counting(home)
         settings = LambdaSettings(home=home, pointer_check_seconds=CHECK)
-        self.serving = Serving(self.releases, settings, Log(), self.clock)
+        log, self.store = Log(), SqliteFreshItems(home / "live.sqlite")
+        self.live = LiveItems(lambda: self.store, CHECK, log, Clocks(self.clock, self.clock))
+        self.serving = Serving(self.releases, self.live, settings, log, self.clock)
 
     def publish(self, seed: int, **changes: Any) -> str:
         """Train, as it were, and publish; the id of the release."""

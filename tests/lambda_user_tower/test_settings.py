@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import SettingsInvalid
-from lambda_user_tower.settings import LambdaSettings
+from lambda_user_tower.settings import IN_AWS, LambdaSettings
 from reranking.settings import RerankSettings
 from retrieval.settings import RetrievalSettings
 
@@ -18,6 +18,7 @@ def test_settings_are_read_back_equal() -> None:
         home=Path("/somewhere else"),
         budget_ms=90,
         pointer_check_seconds=0.5,
+        live_check_seconds=2.5,
         log_level="ERROR",
         log_key="k=1",
         promoted='{"genre": ["a", "b"]}',
@@ -35,6 +36,14 @@ def test_the_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> 
     assert LambdaSettings.from_env().budget_ms == 77
 
 
+def test_the_stores_are_in_aws_or_none_is() -> None:
+    names = {f"TANDEM_{name.upper()}": "some name" for name in IN_AWS}
+    assert LambdaSettings.from_env(names).in_aws
+    for missing in names:
+        with pytest.raises(SettingsInvalid, match=missing):
+            LambdaSettings.from_env({name: value for name, value in names.items() if name != missing})
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -43,6 +52,7 @@ def test_the_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> 
         ("TANDEM_BUDGET_MS", "30000"),
         ("TANDEM_POINTER_CHECK_SECONDS", "-1"),
         ("TANDEM_POINTER_CHECK_SECONDS", "nan"),
+        ("TANDEM_LIVE_CHECK_SECONDS", "3601"),
         ("TANDEM_LOG_LEVEL", "debug"),
         ("TANDEM_PROMOTED", "genre=drama"),
         ("TANDEM_PROMOTED", '{"genre": 5}'),
