@@ -21,8 +21,9 @@ QUICK = (
     "index",
     "snapshot",
     "backfill",
+    "batch",
 )
-"""Minutes on two cores; `quality` and `kill_soak` are asked for by name (`make bench-quality`, `make soak`)."""
+"""Minutes on two cores; the others are asked for by name (`make bench-quality`, `make bench-live`, `make soak`)."""
 
 RESULTS = Path(".bench")
 

@@ -28,6 +28,18 @@ from tests.toy_world import NOW, item_id, toy_model
 
 def published_edge(home: Path, n_items: int, dim: int, n_users: int, n_events: int) -> Edge:
     """An edge over a toy release and users with random histories."""
+    publish_toy(home, n_items, dim)
+    draw = np.random.default_rng(0)
+    with SqliteProfiles(home / "profiles.sqlite") as profiles:
+        for user in range(n_users):
+            rows = draw.choice(n_items, n_events, replace=False)
+            profiles.append(user_id(user), [HistoryEvent(item_id(row), NOW + i) for i, row in enumerate(rows)])
+            profiles.put_features(user_id(user), {"gender": "F", "age": 31})
+    return Edge(LambdaSettings(home=home))
+
+
+def publish_toy(home: Path, n_items: int, dim: int) -> None:
+    """A toy release that serves."""
     releases, folder = LocalReleases(home), home / "run"
     model = toy_model(n_items=n_items, dim=dim, n_categories=7, n_cold=n_items // 50, hidden=dim)
     write_bundle(folder, to_bundle(model), TrainingFacts(n_items=n_items, dim=dim, watermark=NOW))
@@ -36,13 +48,6 @@ def published_edge(home: Path, n_items: int, dim: int, n_users: int, n_events: i
         id="p1", sequence=1, release=release, served_model="two_tower", gate=None, created_at=now_text()
     )
     releases.publish(publication, None)
-    draw = np.random.default_rng(0)
-    with SqliteProfiles(home / "profiles.sqlite") as profiles:
-        for user in range(n_users):
-            rows = draw.choice(n_items, n_events, replace=False)
-            profiles.append(user_id(user), [HistoryEvent(item_id(row), NOW + i) for i, row in enumerate(rows)])
-            profiles.put_features(user_id(user), {"gender": "F", "age": 31})
-    return Edge(LambdaSettings(home=home))
 
 
 def user_id(user: int) -> str:

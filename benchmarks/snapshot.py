@@ -79,17 +79,22 @@ def run_step(name: str, folder: Path) -> dict[str, Any]:
 def _snapshot(folder: Path) -> dict[str, Any]:
     """What the job does."""
     from batch_job.log_sources import S3Source
-    from batch_job.snapshot import take_snapshot
+    from batch_job.snapshot import Sources, take_snapshot
     from contracts.night import EVENT_LOG
     from contracts.night_settings import NightSettings
+    from stores.fresh_items import SqliteFreshItems
+    from stores.identities import SqliteIdentities
+    from stores.live_file import LIVE_FILE
     from stores.nights import Nights
     from stores.s3_bucket import Bucket, s3_client
 
     client = s3_client()
     nights = Nights(Bucket(BUCKET, client=client))
     night = (folder / "night").read_text()
+    live = folder / LIVE_FILE
     log = S3Source(f"s3://{BUCKET}/{EVENT_LOG}", client)
-    made = take_snapshot(nights, log, NightSettings(history_days=0), night, 2)
+    with SqliteFreshItems(live) as items, SqliteIdentities(live) as identities:
+        made = take_snapshot(nights, Sources(log, items, identities), NightSettings(history_days=0), night, 2)
     report = made.report
     assert report.base is not None
     size = sum(entry.bytes for entry in report.files.values())

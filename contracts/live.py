@@ -25,6 +25,9 @@ MAX_LIVE_FEATURES_BYTES: Final = 8 * 1024
 BUCKET_SECONDS: Final = 600
 """Of the counts of what is popular now."""
 
+COUNTS_KEPT_SECONDS: Final = 2 * 24 * 3_600
+"""After the end of a bucket: a release holds what is older than a day, and a night may fail once."""
+
 COUNTED_ITEMS: Final = 1_000
 """Items of one writer's counts of one bucket: the most popular ones, 40 KB at most."""
 

@@ -42,6 +42,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     seen: list[str] = []
     """Item ids not to repeat, history included."""
     features: dict[str, Any] = {}
+    features_told: bool = False
+    """Whether a client told the features: what a dataset says of the user no longer replaces them."""
     session_id: str | None = None
     """Of the visit that the newest event with a session id came from."""
     session: list[HistoryEvent] = []

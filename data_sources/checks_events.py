@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Final
 
 import polars as pl
@@ -96,12 +97,14 @@ def _weights(examined: Examined) -> Outcome:
     weights = examined.schema.event_weights
     present = set(examined.events.frame["event_type"].fill_null(DEFAULT_EVENT_TYPE).unique().to_list())
     weighed = {**weights.types, "default": weights.default}
-    negative = [f"{kind} = {weight}" for kind, weight in weighed.items() if not 0 <= weight < float("inf")]
-    if negative:
-        return failed(f"weights must be numbers from 0 up: {', '.join(negative)}")
+    absurd = [f"{kind} = {weight}" for kind, weight in weighed.items() if not isfinite(weight)]
+    if absurd:
+        return failed(f"weights must be finite numbers: {', '.join(absurd)}")
     if not any(weights.of(kind) > 0 for kind in present):
-        return failed("no event that is there weighs anything")
-    absent = sorted(set(weights.types) - present)
+        return failed("no event that is there says that somebody liked something")
+    if weights.default < 0:
+        return failed(f"every type without a weight of its own would count as a dislike (default = {weights.default})")
+    absent = sorted(kind for kind in set(weights.types) - present if weights.of(kind) >= 0)  # dislikes may come live
     if absent:
         return warned(f"types with a weight that no event has: {listed(absent)}")
     return passed("the weights fit the event types")
@@ -200,7 +203,7 @@ CHECKS: Final = (
     ),
     Check(
         "event-weights",
-        "A negative weight breaks the confidence of ALS; a weight for a type that never comes is a misspelling.",
+        "A negative weight is a dislike, so the default cannot be; a type that never comes is a misspelling.",
         "Correct [event_weights] in schema.toml.",
         _weights,
         (Needs.EVENTS,),

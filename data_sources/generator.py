@@ -53,7 +53,7 @@ SCHEMA: Final = DatasetSchema(
     category="category",
     title="title",
     published="published_at",
-    event_weights=EventWeights(types={"view": 1.0, "cart": 2.0, "purchase": 3.0}),
+    event_weights=EventWeights(types={"view": 1.0, "cart": 2.0, "purchase": 3.0, "dislike": -2.0}),
 )
 
 

@@ -1,7 +1,8 @@
-"""The events of a dataset a slice at a time, for those who must not hold a whole table: the jobs of a night.
+"""A table of a dataset a slice at a time, for those who must not hold a whole one: the jobs of a night.
 
-The same types and the same named failures as `dataset.open_dataset`, with the rows of the file. What the files need not
-say (a type, a position) is left null. `batch_job` calls it.
+The same types and the same named failures as `dataset.open_dataset`, with the rows of the file; only ids that are there
+twice are nobody's to notice. What the files of events need not say (a type, a position) is left null. `batch_job` calls
+it.
 """
 
 from __future__ import annotations
@@ -25,24 +26,29 @@ SLICE_ROWS: Final = 250_000
 
 
 def event_slices(path: Path, file: str, schema: DatasetSchema) -> Iterator[pl.DataFrame]:
-    """Slices of one file of the table `events`, with every column that it may have; null where it has not.
+    """Slices of one file of the table `events`, as `table_slices` gives them."""
+    return table_slices(path, file, schema, "events", SLICE_ROWS)
+
+
+def table_slices(path: Path, file: str, schema: DatasetSchema, name: str, rows: int) -> Iterator[pl.DataFrame]:
+    """Slices of `rows` of one file of a table, with every column that it may have; null where it has not.
 
     `file`: its name in messages. Raises DatasetError (file, column, rows) for what `open_dataset` would refuse.
     """
-    kinds = wanted_columns(schema, "events")
+    kinds = wanted_columns(schema, name)
     first = 0
-    for raw in _raw_slices(path, file, kinds):
-        frame, findings = conform(raw.frame, schema, "events", file, kinds, raw.columns)
+    for raw in _raw_slices(path, file, kinds, rows):
+        frame, findings = conform(raw.frame, schema, name, file, kinds, raw.columns)
         raise_fatal(_counted_from(finding, first) for finding in findings)
-        absent = [pl.lit(None, CANONICAL[kind]).alias(name) for name, kind in kinds.items() if name not in frame]
+        absent = [pl.lit(None, CANONICAL[kind]).alias(key) for key, kind in kinds.items() if key not in frame]
         yield frame.with_columns(absent).select(list(kinds))
         first += len(frame)
 
 
-def _raw_slices(path: Path, file: str, kinds: Mapping[str, ColumnKind]) -> Iterator[RawTable]:
+def _raw_slices(path: Path, file: str, kinds: Mapping[str, ColumnKind], rows: int) -> Iterator[RawTable]:
     texts = [name for name, kind in kinds.items() if CANONICAL[kind] == pl.String]
     try:
-        yield from raw_slices(path, kinds, texts, SLICE_ROWS)
+        yield from raw_slices(path, kinds, texts, rows)
     except DatasetError as error:
         raise Finding(FindingKind.UNREADABLE, error.message.rstrip("."), Place(file), error.fix).error() from error
 

@@ -14,7 +14,7 @@ import numpy as np
 from contracts.candidates import Candidates, Ranked, Source
 from contracts.deadline import Deadline
 from contracts.errors import ItemNotFound, ProfilesUnavailable, StateBusy, StorageFull
-from contracts.fitted import FittedModel, Rows
+from contracts.fitted import FittedModel
 from contracts.ids import IdTable
 from contracts.live import session_user
 from contracts.profile import Profile
@@ -82,7 +82,6 @@ def recommend(request: RecommendationRequest, turn: Turn) -> Slate:
     turn.laps.lap("retrieval")
     rules = SlateRules(
         request.num_items,
-        shown=_shown(model.items.ids, request, profile),
         promoted=served.promoted,
         promoted_share=turn.promoted_share,
         explain=request.explain,
@@ -160,16 +159,6 @@ def _profile(turn: Turn, user_id: str | None) -> tuple[Profile, tuple[str, ...]]
         return current_session(turn.profiles().get(user_id, turn.deadline), turn.now_seconds), ()
     except _NO_PROFILE:
         return Profile(user_id=user_id), (PROFILE_UNAVAILABLE,)
-
-
-def _shown(ids: IdTable, request: RecommendationRequest, profile: Profile) -> Rows | None:
-    """Rows of the session, which the slate should not look like again."""
-    told = None if request.session is None else request.session.history
-    session = told or profile.session
-    if not session:
-        return None
-    rows = ids.rows(event.item_id for event in session)
-    return rows[rows >= 0]
 
 
 def _as_found(candidates: Candidates, explain: bool) -> Ranked:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from contracts.candidates import Degraded
 from contracts.deadline import Deadline
-from contracts.live import BUCKET_SECONDS, COUNTED_ITEMS, Counts
+from contracts.live import BUCKET_SECONDS, COUNTED_ITEMS, COUNTS_KEPT_SECONDS, Counts
 from contracts.trending import WINDOWS, half_life_seconds
 from lambda_user_tower.logs import Log
 from lambda_user_tower.looks import Clocks, Looks, Rhythm
@@ -28,9 +28,6 @@ from stores.live_counts import LiveCounts
 LOOK_SECONDS: Final = 60.0
 """From one look to the next: what is popular in an hour does not change within a minute, and a look of two buckets of
 many processes is many pages."""
-
-KEPT_SECONDS: Final = 2 * 24 * 3_600
-"""Older counts are not read, as the store in AWS removes them: a release is a night old, or two."""
 
 TOLD_ITEMS: Final = COUNTED_ITEMS
 """Items of most weight that a request is told: ten times the longest slate."""
@@ -127,7 +124,7 @@ class Trends:
         after the watermark are in neither the release nor here. What a frozen process wrote into a bucket that was
         over when it was read here is not seen. Never raises.
         """
-        wanted = max(watermark_seconds // BUCKET_SECONDS + 1, (now_seconds - KEPT_SECONDS) // BUCKET_SECONDS)
+        wanted = max(watermark_seconds // BUCKET_SECONDS + 1, (now_seconds - COUNTS_KEPT_SECONDS) // BUCKET_SECONDS)
         if wanted < self._wanted:
             self._looks.forget()
         self._wanted = wanted

@@ -41,11 +41,10 @@ class Diversity(Protocol):
 
 @dataclass(frozen=True)
 class CategoryPenalty:
-    """`categories` [c] (-1: none, never penalised), `shown` [c] whether the category was just seen in this session."""
+    """`categories` [c] (-1: none, never penalised)."""
 
     categories: NDArray[np.integer]
     penalty: float
-    shown: NDArray[np.bool_] | None = None
     cap: int = 0
     """Most of one category, counting `chosen`; those over it are taken only when nothing else is left. 0: no cap."""
 
@@ -54,8 +53,7 @@ class CategoryPenalty:
         before = repeats(categories)
         if len(chosen):
             before += _counts_of(self.categories[chosen], categories)
-        repeated = before if self.shown is None else before + self.shown[pool]
-        value = scores[pool] - np.float32(self.penalty) * repeated
+        value = scores[pool] - np.float32(self.penalty) * before
         keys = (-value, before >= self.cap) if self.cap else (-value,)  # the last key counts first
         order = np.lexsort(keys)[:k]
         return pool[order], value[order]
@@ -86,8 +84,6 @@ class MaximalMarginalRelevance:
     relevance: float
     categories: NDArray[np.integer]
     """[c] for the cap; -1: none."""
-    shown: Floats | None = None
-    """[s, d] unit vectors of what was just shown in this session."""
     cap: int = 0
     """As in CategoryPenalty."""
 
@@ -119,6 +115,5 @@ class MaximalMarginalRelevance:
 
     def _nearest_so_far(self, directions: Floats, chosen: Positions) -> Floats:
         """Largest cosine [p] to what is already there."""
-        there = self.directions[chosen] if self.shown is None else np.vstack([self.directions[chosen], self.shown])
-        nearest: Floats = (directions @ there.T).max(axis=1, initial=0)
+        nearest: Floats = (directions @ self.directions[chosen].T).max(axis=1, initial=0)
         return nearest

@@ -66,13 +66,9 @@ def _diversity(
     if late or settings.diversity == "none":
         return CategoryPenalty(categories, 0.0, cap=settings.category_cap), degraded
     if settings.diversity == "category":
-        shown = _shown_categories(categories, items, rules)
-        return CategoryPenalty(categories, settings.category_penalty, shown, settings.category_cap), degraded
-    shown_vectors = None if rules.shown is None else items.directions(rules.shown)
+        return CategoryPenalty(categories, settings.category_penalty, settings.category_cap), degraded
     directions = items.directions(rows)
-    return MaximalMarginalRelevance(
-        directions, settings.mmr_relevance, categories, shown_vectors, settings.category_cap
-    ), degraded
+    return MaximalMarginalRelevance(directions, settings.mmr_relevance, categories, settings.category_cap), degraded
 
 
 def _choose(
@@ -102,12 +98,6 @@ def _with_explored(ranked: Ranked, explored: Rows, rules: SlateRules) -> Ranked:
         {name: np.concatenate([part, parts[name]]) for name, part in ranked.parts.items()},
         ranked.degraded,
     )
-
-
-def _shown_categories(categories: NDArray[np.int32], items: ItemArrays, rules: SlateRules) -> NDArray[np.bool_] | None:
-    if rules.shown is None or not len(rules.shown):
-        return None
-    return np.isin(categories, items.category[rules.shown]) & (categories >= 0)
 
 
 def _parts(candidates: Candidates, served: NDArray[np.intp], rules: SlateRules) -> dict[str, Floats]:

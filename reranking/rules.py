@@ -27,8 +27,6 @@ class SlateRules:
 
     places: int
     """Items wanted."""
-    shown: NDArray[np.int32] | None = None
-    """Rows just seen in this session: their categories (for MMR, their vectors) count as already shown, once each."""
     promoted: NDArray[np.bool_] | None = None
     """[n] rows that a promotion is about."""
     promoted_share: float = 0.0

@@ -40,8 +40,6 @@ class Visitor:
     """Features that the schema names, without nulls."""
     anonymous: bool
     """Nobody's profile, only a session, told or stored."""
-    session_rows: Rows
-    """[session events] known items of the session, oldest first."""
     barred: Rows
     """Rows not to serve, seen or excluded, each once; -1 for unknown ids."""
     unknown_items: int
@@ -70,18 +68,16 @@ def meet(model: FittedModel, profile: Profile, request: RecommendationRequest, s
     weights = np.array([event.weight for event in history], np.float32)
     if older:
         weights[older:] *= np.float32(session_weight)
-    session_rows = rows[older:]
     known = rows >= 0
     unknown = len(rows) - int(np.count_nonzero(known))
     if unknown:
-        rows, weights, session_rows = rows[known], weights[known], session_rows[known[older:]]
+        rows, weights = rows[known], weights[known]
     return Visitor(
         rows=rows,
         weights=weights,
         events=max(ever, len(rows)) if len(rows) else 0,
         features=_known_features(model, profile, request),
         anonymous=bool(touched) and not request.history and _of_nobody(profile, request),
-        session_rows=session_rows,
         barred=model.items.ids.rows({*touched, *profile.seen, *request.exclude_ids}),
         unknown_items=unknown,
     )

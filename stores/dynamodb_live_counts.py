@@ -6,19 +6,16 @@ and their failures.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from contracts.errors import LiveDataUnavailable
-from contracts.live import BUCKET_SECONDS, Counts
+from contracts.live import BUCKET_SECONDS, COUNTS_KEPT_SECONDS, Counts
 from stores.dynamodb_table import Item
 from stores.live_counts import LiveCounts
 from stores.live_records import pack, unpack
 from stores.live_table import COUNT, EXPIRES, ID, LiveTable
-
-KEPT_SECONDS: Final = 2 * 24 * 3_600
-"""After the end of a bucket: a release holds what is older than a day, and a night may fail once."""
 
 
 class DynamoDBLiveCounts(LiveCounts):
@@ -30,7 +27,7 @@ class DynamoDBLiveCounts(LiveCounts):
 
     def write(self, counts: Counts) -> None:
         """See `LiveCounts.write`. One PutItem."""
-        expires = (counts.bucket + 1) * BUCKET_SECONDS + KEPT_SECONDS
+        expires = (counts.bucket + 1) * BUCKET_SECONDS + COUNTS_KEPT_SECONDS
         attributes = {"weights": {"B": pack(counts.weights)}, EXPIRES: {"N": str(expires)}}
         self._table.put(COUNT, f"{_padded(counts.bucket)}#{counts.writer}", attributes)
 

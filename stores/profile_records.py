@@ -69,6 +69,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
     seen: list[str] = []
     """Beyond the history, oldest first."""
     features: dict[str, Any] = {}
+    features_told: bool = False
     session_id: str | None = None
     in_session: list[int] = []
     """Positions in the history, ascending."""
@@ -167,13 +168,14 @@ def _shorter(record: _Record, drop: int) -> _Record:
 
 def _record_of(profile: Profile) -> _Record:
     in_history = {event.item_id for event in profile.history}
-    plain = not profile.deleted_at and profile.merged_into is None
+    plain = not profile.deleted_at and profile.merged_into is None and not profile.features_told
     return _Record(
         format=_PLAIN_FORMAT if plain else CURRENT_FORMAT,
         history=profile.history,
         n_events=profile.n_events,
         seen=[item for item in profile.seen if item not in in_history],
         features=profile.features,
+        features_told=profile.features_told,
         session_id=profile.session_id,
         in_session=[place for place, visit in enumerate(visits_of(profile)) if visit is not None],
         minute=profile.minute,
@@ -222,6 +224,7 @@ def unpack(user_id: str, profile: bytes, event_ids: bytes = b"") -> Stored:
             n_events=record.n_events,
             seen=_seen_of(record),
             features=record.features,
+            features_told=record.features_told,
             session_id=record.session_id,
             session=session,
             minute=record.minute,

@@ -107,7 +107,7 @@ def _rebuilt(stored: Stored, addition: Addition) -> tuple[Stored, int]:
     later.
     """
     old = stored.profile
-    blank = Stored(msgspec.structs.replace(departure_of(old), features=old.features))
+    blank = Stored(msgspec.structs.replace(departure_of(old), features=old.features, features_told=old.features_told))
     rebuilt, counted = _with_new(blank, addition, AS_OF_NO_TIME)
     later = _later_than(addition.events, old)
     rebuilt, _ = _with_new(rebuilt, Addition(addition.user_id, *later), AS_OF_NO_TIME)
@@ -143,8 +143,8 @@ def with_features(stored: Stored, features: Mapping[str, Any], received_at: int 
     refuse_merged(stored.profile)
     if received_at and is_before_departure(received_at, stored.profile):
         return stored
-    version = stored.profile.version + 1
-    return Stored(msgspec.structs.replace(stored.profile, features=dict(features), version=version), stored.event_ids)
+    told = {"features": dict(features), "features_told": True, "version": stored.profile.version + 1}
+    return Stored(msgspec.structs.replace(stored.profile, **told), stored.event_ids)
 
 
 def check_features(features: Mapping[str, Any]) -> None:
@@ -217,8 +217,9 @@ def with_load(stored: Stored, loaded: Profile, watermark: int | None, *, has_fea
 
     `watermark`: the newest time of the dataset, Unix seconds; events of the stored history after it are live ones and
     stay on top, counted. Without one the stored record wins where it has more events than the dataset. `has_features`:
-    whether the dataset knows any. What was seen stays seen, as far as it fits. Of a user who left, what the dataset has
-    from before is left out; a session that is somebody's stays as it is. Raises IdInvalid, ProfileTooLarge.
+    whether the dataset knows any; those that a client told stay. What was seen stays seen, as far as it fits. Of a user
+    who left, what the dataset has from before is left out; a session that is somebody's stays as it is. Raises
+    IdInvalid, ProfileTooLarge.
     """
     old = stored.profile
     check_ids((old.user_id,), "a user's")
@@ -229,7 +230,7 @@ def with_load(stored: Stored, loaded: Profile, watermark: int | None, *, has_fea
     changed = old if live_wins else _with_live(old, loaded, watermark)
     if old.deleted_at:  # what it counts is what the history still shows
         changed = msgspec.structs.replace(changed, n_events=max(changed.n_events, old.n_events))
-    if has_features:
+    if has_features and not old.features_told:
         check_features(loaded.features)
         changed = msgspec.structs.replace(changed, features=loaded.features)
     if _is_stored(changed, stored):
@@ -246,8 +247,8 @@ def _is_stored(changed: Profile, stored: Stored) -> bool:
 
 def _with_live(old: Profile, loaded: Profile, watermark: int | None) -> Profile:
     if not old.history and not old.seen:  # a first night, or a new user: there is nothing to be put together
-        kept: dict[str, Any] = {"features": old.features, "deleted_at": old.deleted_at, "version": old.version}
-        return msgspec.structs.replace(loaded, user_id=old.user_id, **kept)
+        kept = ("user_id", "features", "features_told", "deleted_at", "version")
+        return msgspec.structs.replace(loaded, **{name: getattr(old, name) for name in kept})
     live: list[_Entry] = [
         (event, None)
         for event in old.history

@@ -1,15 +1,16 @@
 """Events → training examples, drawn anew every epoch by array operations alone.
 
 Where events have an order, an example is a moment in a user's past: the history before it and the next few items
-that were new to the user (a repeat teaches nothing, serving never repeats what was seen). Where they have none, an
-example is a user: a random part of their items as history, and all of them as targets. It knows rows and weights,
-not vectors; `loop.py` calls it.
+that were new to the user (a repeat teaches nothing, serving never repeats what was seen). Beside moments, some users
+of a batch are shown as newcomers: of a few of their items at random, others of theirs have to be found, for nobody's
+history is long at first. Where events have no order, an example is a user: a random part of their items as history, and
+all of them as targets. It knows rows and weights, not vectors; `loop.py` calls it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Protocol
 
@@ -90,12 +91,39 @@ class Horizon:
     gap_power: float
     """A moment is drawn in proportion to (seconds since the user's event before it) ^ this; 0 draws all alike."""
 
+    @property
+    def weight(self) -> float:
+        """Of all items of a moment, events weighing 1."""
+        return sum(self.fading**step for step in range(self.window))
+
+
+@dataclass(frozen=True)
+class Newcomers:
+    """Users of whom hardly anything is known."""
+
+    share: float
+    """Of the users of a batch; they are shown twice."""
+    known: int
+    """Items that are known at most; none is as likely as any number."""
+    targets: int
+    """Other items that are to be found."""
+    weight: float
+    """Of an example, over that of a moment."""
+
 
 class NextItems:
-    """Moments in users' pasts, one a user and epoch: history → the next new items within the horizon."""
+    """Moments in users' pasts, one a user and epoch: history → the next new items within the horizon; and newcomers."""
 
-    def __init__(self, events: Interactions, history_limit: int, horizon: Horizon, batch: int) -> None:
+    def __init__(
+        self,
+        events: Interactions,
+        history_limit: int,
+        horizon: Horizon,
+        batch: int,
+        newcomers: Newcomers | None = None,
+    ) -> None:
         self.events, self.limit, self.horizon, self.batch = events, history_limit, horizon, batch
+        self.newcomers = newcomers
         kept_before = np.concatenate([[0], np.cumsum(touched := first_touches(events))])
         self.moments = np.flatnonzero(touched)
         self.moment_offsets = kept_before[events.offsets]
@@ -115,7 +143,35 @@ class NextItems:
         drawn = np.searchsorted(self.chances_before, low + random.random(len(users)) * (high - low), side="right") - 1
         moments = np.clip(drawn, first, end - 1)  # sums of ten million chances round at the edges
         for span in batch_spans(len(users), self.batch, steps):
-            yield self._examples(users[span], moments[span])
+            examples = self._examples(users[span], moments[span])
+            if self.newcomers:
+                again = users[span][: round(self.newcomers.share * len(examples.users))]
+                examples = _beside(examples, self._as_newcomers(again, self.newcomers, random))
+            yield examples
+
+    def _as_newcomers(self, users: Ints, newcomers: Newcomers, random: np.random.Generator) -> Examples:
+        """Some users by a few of their items in random order, and others of theirs as targets."""
+        counts = self.moment_offsets[users + 1] - self.moment_offsets[users]
+        owners = np.repeat(np.arange(len(users)), counts)
+        shuffled = np.lexsort((random.random(len(owners)), owners))
+        moments = self.moments[ragged(self.moment_offsets[users], counts)[shuffled]]
+        place = ragged(np.zeros_like(counts), counts)
+        known = np.minimum(random.integers(0, newcomers.known + 1, len(users)), counts - 1)
+        shown = place < known[owners]
+        asked = ~shown & (place < (known + newcomers.targets)[owners])
+        n_targets = np.minimum(counts - known, newcomers.targets)
+        items, weights = self.events.items[moments].astype(np.int64), self.events.weights[moments]
+        share = newcomers.weight * self.horizon.weight / n_targets
+        return Examples(
+            users,
+            items[shown],
+            weights[shown],
+            (known[owners] - 1 - place)[shown],
+            known,
+            items[asked],
+            owners[asked],
+            (weights * share[owners])[asked].astype(np.float32),
+        )
 
     def _examples(self, users: Ints, moments: Ints) -> Examples:
         events = self.events
@@ -135,6 +191,15 @@ class NextItems:
             np.repeat(np.arange(len(users)), n_targets),
             (events.weights[future] * np.power(self.horizon.fading, steps)).astype(np.float32),
         )
+
+
+def _beside(some: Examples, more: Examples) -> Examples:
+    """Both in one batch."""
+    joined = {
+        field.name: np.concatenate([getattr(some, field.name), getattr(more, field.name)]) for field in fields(some)
+    }
+    joined["target_owners"] = np.concatenate([some.target_owners, more.target_owners + len(some.users)])
+    return Examples(**joined)
 
 
 class MaskedSets:

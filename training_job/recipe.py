@@ -15,7 +15,7 @@ import numpy as np
 from contracts.interactions import Interactions
 from contracts.profile import HISTORY_LIMIT
 from contracts.schema import DatasetSchema
-from training_job.batches import Horizon, MaskedSets, NextItems, Sampler
+from training_job.batches import Horizon, MaskedSets, Newcomers, NextItems, Sampler
 from training_job.settings import Effort
 
 DIMENSIONS: Final = 64
@@ -40,6 +40,11 @@ NEXT_ITEMS: Final = Horizon(window=4, fading=0.5, gap_power=0.0)
 NEXT_VISIT: Final = Horizon(window=20, fading=0.9, gap_power=0.5)
 """Where time is known, it is what comes after a pause: a request does not come a second after the last click of a
 burst. Drawing moments by the square root of the pause raised NDCG@10 at a global cut by 15 to 40 %."""
+
+NEWCOMERS: Final = Newcomers(share=0.25, known=5, targets=20, weight=2.0)
+"""Histories are long in the log and short when it matters most. Trained on moments alone, the towers found less than
+ALS for users held out whole of whom three items are known; with these a fifth more, and next items as before. Half as
+many fell short at three items, twice as many cost a tenth of the next items."""
 
 TEMPERATURE: Final = 0.12
 """On validation, against .14: +2 % recall on Gowalla and on next items of MovieLens."""
@@ -75,6 +80,8 @@ class Recipe:
     """Examples are moments (a past and what came after it) or sets (a part and the whole)."""
     horizon: Horizon
     """Which future a moment asks for."""
+    newcomers: Newcomers
+    """Short histories that are shown beside the moments."""
     epochs: int
     negatives: int
     """0: the whole catalogue competes."""
@@ -101,7 +108,7 @@ class Recipe:
     def sampler(self, events: Interactions) -> Sampler:
         """What draws the examples from some events."""
         if self.ordered:
-            return NextItems(events, self.positions, self.horizon, self.users_per_batch)
+            return NextItems(events, self.positions, self.horizon, self.users_per_batch, self.newcomers)
         return MaskedSets(events, self.positions, self.kept, self.users_per_batch)
 
     def continued(self) -> Recipe:
@@ -115,6 +122,7 @@ def derive_recipe(schema: DatasetSchema, train: Interactions, effort: Effort) ->
     return Recipe(
         ordered=schema.ordered,
         horizon=NEXT_VISIT if schema.timed else NEXT_ITEMS,
+        newcomers=NEWCOMERS,
         epochs=max(1, round(_passes(schema.ordered, train) * _EFFORT[effort])),
         negatives=NEGATIVES if sampled else 0,
         table_rate=SAMPLED_RATE if sampled else FULL_RATE,

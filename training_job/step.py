@@ -112,11 +112,12 @@ class Stepper:
         counts, recipe = self.data.counts, self.recipe
         if not recipe.negatives:
             return np.zeros(len(counts.item_events), np.float32)
-        # A set shows all events of its users; a moment shows those within its horizon.
+        # A set shows all events of its users; a moment shows those within its horizon, a newcomer as many as are asked.
         users = max(counts.users, 1)
         per_batch = recipe.users_per_batch / users
         if recipe.ordered:
-            per_batch *= recipe.horizon.window / max(float(counts.item_events.sum() / users), 1.0)
+            asked = recipe.horizon.window + recipe.newcomers.share * recipe.newcomers.targets
+            per_batch *= asked / max(float(counts.item_events.sum() / users), 1.0)
         return log_inclusion(counts.item_events, per_batch, recipe.negatives / max(len(self.competing), 1))
 
     def __call__(self, examples: Examples, rate: float, random: np.random.Generator) -> Tensor:

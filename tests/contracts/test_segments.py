@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.segments import GLOBAL_KEY, category_key, segment_key, segment_keys, segment_label
+from contracts.trending import trending_key
 
 
 def test_keys_go_from_the_most_specific_to_everybody() -> None:
@@ -23,3 +24,4 @@ def test_values_of_any_type_and_text_do_not_collide() -> None:
 
 def test_labels_are_for_people() -> None:
     assert segment_label(segment_key(["gender", "age"], ["F", 25])) == "gender=F, age=25"
+    assert segment_label(trending_key("1d")) == "trending:1d"

@@ -33,6 +33,13 @@ def test_a_healthy_dataset_passes_every_check(tmp_path: Path) -> None:
     assert diagnosis.ok
 
 
+def test_dislikes_have_a_weight_before_the_first_one_comes(tmp_path: Path) -> None:
+    world = small_world()
+    world.with_schema(event_weights=EventWeights(types={"view": 1.0, "buy": 3.0, "dislike": -1.0}))
+    diagnosis = diagnose(world.save(tmp_path), now=NOW)
+    assert diagnosis.status is Status.PASS
+
+
 def test_checks_are_many_and_their_names_are_unique() -> None:
     names = [check.name for check in CHECKS]
     assert len(names) == len(set(names)) >= 20
@@ -121,8 +128,10 @@ TRIPS: list[tuple[str, Status, Mutation, str | None]] = [
     ("event-ids-unique", FAIL, lambda w: w.set("events", "event_id", 100, "e0"), "event_id"),
     ("event-types", WARN, lambda w: w.set("events", "event_type", [5], "veiw"), "event_type"),
     ("event-weights", WARN, _weights(view=1.0, buy=2.0, rent=3.0), None),
-    ("event-weights", FAIL, _weights(view=1.0, buy=-2.0), None),
+    ("event-weights", FAIL, _weights(view=1.0, buy=float("nan")), None),
     ("event-weights", FAIL, _weights(view=0.0, buy=0.0), None),
+    ("event-weights", FAIL, _weights(view=-1.0, buy=-2.0), None),
+    ("event-weights", FAIL, lambda w: w.with_schema(event_weights=EventWeights(-1.0, {"view": 1.0, "buy": 2.0})), None),
     ("user-share", WARN, lambda w: _busiest(w, "user_id", "u0", 400), "user_id"),
     ("user-share", FAIL, lambda w: _busiest(w, "user_id", "u0", 1_000), "user_id"),
     ("item-share", WARN, lambda w: _busiest(w, "item_id", "i0", 500), "item_id"),

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from contracts.candidates import Degraded
 from contracts.deadline import Deadline
 from contracts.errors import LiveDataUnavailable
-from contracts.live import BUCKET_SECONDS, Counts
+from contracts.live import BUCKET_SECONDS, COUNTS_KEPT_SECONDS, Counts
 from contracts.trending import WINDOWS, half_life_seconds
 from lambda_user_tower import looks
 from lambda_user_tower.counting import LiveCounter
 from lambda_user_tower.logs import Log
 from lambda_user_tower.looks import PATIENCE_MS, Clocks
-from lambda_user_tower.trending import KEPT_SECONDS, LOOK_SECONDS, TOLD_ITEMS, Trends
+from lambda_user_tower.trending import LOOK_SECONDS, TOLD_ITEMS, Trends
 from retrieval.opened import open_model
 from retrieval.popular import trending_items
 from stores.live_counts import SqliteLiveCounts
@@ -67,7 +67,7 @@ class Watched:
 class Reader:
     """Trends, and a clock that goes only when it is told to."""
 
-    def __init__(self, store: object, watermark: int = NOW - KEPT_SECONDS) -> None:
+    def __init__(self, store: object, watermark: int = NOW - COUNTS_KEPT_SECONDS) -> None:
         self.now, self.watermark = NOW, watermark
         self.trends = Trends(lambda: store, Log("ERROR"), clocks=Clocks(lambda: self.now, lambda: self.now))
 
@@ -106,7 +106,7 @@ RECORDS = st.dictionaries(
 @given(
     records=RECORDS,
     window=st.sampled_from(list(WINDOWS)),
-    age=st.integers(0, KEPT_SECONDS + 9_999),
+    age=st.integers(0, COUNTS_KEPT_SECONDS + 9_999),
     later=st.integers(0, BUCKET_SECONDS),
 )
 def test_weights_are_faded_sums_over_buckets_and_processes(records, window, age, later, file):
@@ -118,7 +118,7 @@ def test_weights_are_faded_sums_over_buckets_and_processes(records, window, age,
     expected: Counter[str] = Counter()
     for (bucket, _), weights in records.items():
         middle = bucket * BUCKET_SECONDS + BUCKET_SECONDS / 2
-        since = max(reader.now - WINDOWS[window], (reader.now - KEPT_SECONDS) // BUCKET_SECONDS * BUCKET_SECONDS)
+        since = max(reader.now - WINDOWS[window], (reader.now - COUNTS_KEPT_SECONDS) // BUCKET_SECONDS * BUCKET_SECONDS)
         if bucket * BUCKET_SECONDS > reader.watermark and middle > since:
             for item, weight in weights.items():
                 expected[item] += weight * 2 ** (-(reader.now - middle) / half_life_seconds(window))
@@ -154,7 +154,7 @@ def test_only_what_is_not_over_is_read_again(store):
     write(store, BUCKET - 3, a=1.0)
     write(store, BUCKET, a=1.0)
     before = reader.weights()["a"]
-    assert watched.asked == [BUCKET - KEPT_SECONDS // BUCKET_SECONDS + 1]
+    assert watched.asked == [BUCKET - COUNTS_KEPT_SECONDS // BUCKET_SECONDS + 1]
     write(store, BUCKET, a=5.0)
     assert reader.looked()["a"] == before
     reader.now += LOOK_SECONDS
@@ -243,7 +243,7 @@ def test_items_that_are_over_are_forgotten(store):
     reader = Reader(store)
     for day in range(8):
         write(store, BUCKET, **{f"day{day}-{number}": 1.0 for number in range(100)})
-        reader.now = NOW + day * KEPT_SECONDS
+        reader.now = NOW + day * COUNTS_KEPT_SECONDS
         store.sweep(1 << 62)
         write(store, reader.now // BUCKET_SECONDS, **{f"day{day}-{number}": 1.0 for number in range(100)})
         assert len(reader.weights()) == 100

@@ -34,36 +34,33 @@ def worlds(draw):
     return rng, scores, categories, pool, chosen, draw(st.integers(1, n + 3)), draw(st.sampled_from([0, 1, 2, 3]))
 
 
-@given(worlds(), st.sampled_from([0.0, 0.05, 0.3, 1.0]), st.booleans())
+@given(worlds(), st.sampled_from([0.0, 0.05, 0.3, 1.0]))
 @settings(max_examples=300)
-def test_the_sorted_category_penalty_is_the_greedy_one(world, penalty, session):
+def test_the_sorted_category_penalty_is_the_greedy_one(world, penalty):
     _, scores, categories, pool, chosen, k, cap = world
-    shown = (categories % 2 == 0) & (categories >= 0) if session else None
 
     def value(p, before):
         count = sum(categories[b] == categories[p] for b in before) if categories[p] >= 0 else 0
-        return scores[p] - np.float32(penalty) * np.float32(count + (shown is not None and shown[p]))
+        return scores[p] - np.float32(penalty) * np.float32(count)
 
-    picked, values = CategoryPenalty(categories, penalty, shown, cap).choose(scores, pool, k, chosen)
+    picked, values = CategoryPenalty(categories, penalty, cap).choose(scores, pool, k, chosen)
     assert picked.tolist() == naive(value, categories, pool, k, chosen.tolist(), cap)
     for place, p in enumerate(picked):
         assert values[place] == pytest.approx(value(p, [*chosen, *picked[:place]]))
 
 
-@given(worlds(), st.sampled_from([0.0, 0.5, 0.8, 1.0]), st.booleans())
+@given(worlds(), st.sampled_from([0.0, 0.5, 0.8, 1.0]))
 @settings(max_examples=300)
-def test_lazy_mmr_is_the_greedy_one(world, relevance, session):
+def test_lazy_mmr_is_the_greedy_one(world, relevance):
     rng, scores, categories, pool, chosen, k, cap = world
     vectors = rng.standard_normal((len(scores), 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    shown = vectors[:2] if session else None
 
     def value(p, before):
-        there = [*vectors[before], *(shown if shown is not None else [])]
-        nearest = max([0.0, *(float(vectors[p] @ other) for other in there)])
+        nearest = max([0.0, *(float(vectors[p] @ other) for other in vectors[before])])
         return relevance * float(scores[p]) - (1 - relevance) * nearest
 
-    mmr = MaximalMarginalRelevance(vectors, relevance, categories, shown, cap)
+    mmr = MaximalMarginalRelevance(vectors, relevance, categories, cap)
     picked, values = mmr.choose(scores, pool, k, chosen)
     taken: list[int] = []
     for p, reported in zip(picked.tolist(), values.tolist(), strict=True):  # equal up to rounding, so ties may differ

@@ -48,7 +48,6 @@ def slates(draw):
         barred=barred,
         promoted=promoted,
         promoted_share=draw(st.sampled_from([0.0, 0.25, 1.0])),
-        shown=np.array(draw(st.lists(st.integers(0, 199), max_size=5)), np.int32),
         explain=draw(st.booleans()),
     )
     return candidates(rows, scores), rules, settings_
@@ -98,21 +97,6 @@ def test_the_scale_of_a_route_does_not_decide_how_diverse_its_slate_is(factor):
     expected = rerank(candidates(rows, scores / factor), ITEMS, SlateRules(10), RerankSettings(recency_weight=0.0), NOW)
     assert ranked.rows.tolist() == expected.rows.tolist()
     assert {0, 1} == set(ITEMS.category[ranked.rows].tolist())
-
-
-def test_the_category_of_the_session_counts_as_shown():
-    rows, scores = [0, 1, 5, 6], [1.0, 0.99, 0.5, 0.0]  # categories 0, 1, 0, 1
-    settings_ = RerankSettings(category_penalty=0.1, recency_weight=0.0)
-    before = rerank(candidates(rows, scores), ITEMS, SlateRules(1), settings_, NOW)
-    after = rerank(candidates(rows, scores), ITEMS, SlateRules(1, shown=np.array([10], np.int32)), settings_, NOW)
-    assert (before.rows.tolist(), after.rows.tolist()) == ([0], [1])
-
-
-def test_what_was_shown_moves_mmr_away_from_it():
-    settings_ = RerankSettings(diversity="mmr", mmr_relevance=0.5, recency_weight=0.0)
-    rows, scores = [0, 1, 6], [1.0, 0.9, 0.0]
-    after = rerank(candidates(rows, scores), ITEMS, SlateRules(1, shown=np.array([5], np.int32)), settings_, NOW)
-    assert after.rows.tolist() == [1]
 
 
 def test_fresh_items_pass_equal_old_ones():

@@ -86,7 +86,6 @@ def test_a_session_is_the_newest_end_of_the_history(where):
     request = ASK if where == "profile" else RecommendationRequest(session=Session(history=session))
     visitor = meet(MODEL, profile, request)
     assert visitor.rows.tolist() == [5, 9, 3, 8]
-    assert visitor.session_rows.tolist() == [3, 8]
     assert not visitor.anonymous
 
 
@@ -108,7 +107,8 @@ def test_a_stored_session_of_nobody_is_anonymous_even_when_it_is_over():
 
 def test_a_session_of_which_only_the_id_is_told_is_the_stored_one():
     profile = msgspec.structs.replace(stored(5, 3), session=[HistoryEvent(item_id(3))])
-    assert meet(MODEL, profile, RecommendationRequest(session=Session(session_id="s1"))).session_rows.tolist() == [3]
+    visitor = meet(MODEL, profile, RecommendationRequest(session=Session(session_id="s1")), 4.0)
+    assert (visitor.rows.tolist(), visitor.weights.tolist()) == ([5, 3], [1, 4])
 
 
 @pytest.mark.parametrize("where", ["request", "profile"])
@@ -132,7 +132,7 @@ def test_what_the_release_does_not_know_leaves_no_gap_in_the_session():
         session=Session([Interaction("no such"), *told(3), Interaction("nor this"), *told(8)])
     )
     visitor = meet(MODEL, stored(5), request, 4.0)
-    assert (visitor.rows.tolist(), visitor.session_rows.tolist()) == ([5, 3, 8], [3, 8])
+    assert visitor.rows.tolist() == [5, 3, 8]
     assert visitor.weights.tolist() == [1, 4, 4]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from contracts.live import BUCKET_SECONDS, COUNTED_ITEMS, Counts
-from stores.dynamodb_live_counts import KEPT_SECONDS, DynamoDBLiveCounts
+from contracts.live import BUCKET_SECONDS, COUNTED_ITEMS, COUNTS_KEPT_SECONDS, Counts
+from stores.dynamodb_live_counts import DynamoDBLiveCounts
 from stores.live_counts import LiveCounts, SqliteLiveCounts
 from tests.stores.live_worlds import ENGINES, NOW, live_store
 
@@ -71,6 +71,6 @@ def test_old_counts_go(counts):
             ExpressionAttributeValues={":kind": {"S": "count"}},
         )["Items"]
         ends = [(bucket + 1) * BUCKET_SECONDS for bucket in (BUCKET - 2, BUCKET - 1, BUCKET)]
-        assert [int(item["expires"]["N"]) for item in found] == [end + KEPT_SECONDS for end in ends]
+        assert [int(item["expires"]["N"]) for item in found] == [end + COUNTS_KEPT_SECONDS for end in ends]
         told = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         assert (told["TimeToLiveStatus"], told["AttributeName"]) == ("ENABLED", "expires")

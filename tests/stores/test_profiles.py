@@ -149,6 +149,18 @@ def test_features_are_replaced_and_events_stay(profiles):
     assert (profiles.get("u").features, profiles.get("u").n_events) == ({"gender": "M"}, 1)
 
 
+def test_what_a_client_told_of_a_user_outlives_the_nights(profiles):
+    """A dataset is as old as its export; a client that says "moved to the north" today means it."""
+    profiles.put_features("told", {"region": "north"})
+    for night in range(2):
+        features = [{"region": "south"}, {"region": f"south {night}"}]
+        profiles.bulk_load(["told", "silent"], ["a"], interactions([[0], [0]]), features)
+    assert profiles.get("told").features == {"region": "north"}
+    assert profiles.get("silent").features == {"region": "south 1"}
+    profiles.forget("told", 10_000)
+    assert not profiles.get("told").features_told
+
+
 def test_features_that_leave_no_room_are_refused(profiles):
     with pytest.raises(ProfileTooLarge):
         profiles.put_features("u", {"text": "x" * MAX_FEATURES_BYTES})

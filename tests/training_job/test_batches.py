@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.interactions import Interactions
-from training_job.batches import Horizon, MaskedSets, NextItems, first_touches, ragged
+from training_job.batches import Horizon, MaskedSets, Newcomers, NextItems, first_touches, ragged
 
 N_ITEMS = 7
 
@@ -58,6 +58,44 @@ def test_a_moment_shows_the_past_and_asks_for_the_next_new_items(events, window,
             history = slice(ends[number] - examples.history_lengths[number], ends[number])
             assert examples.history[history].tolist() == past.tolist()
             assert examples.history_positions[history].tolist() == list(range(len(past)))[::-1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.integers(0, 4), st.integers(1, 5), st.sampled_from([0.5, 1.0]), st.integers(0, 99))
+def test_newcomers_are_shown_beside_the_moments_by_a_few_of_their_items(events, known, targets, share, seed):
+    newcomers = Newcomers(share, known, targets, weight=2.0)
+    plain = NextItems(events, 5, Horizon(3, 0.5, 0.0), batch=3)
+    sampler = NextItems(events, 5, Horizon(3, 0.5, 0.0), batch=3, newcomers=newcomers)
+    touched, moments = first_touches(events), [len(e.users) for e in plain.epoch(np.random.default_rng(seed))]
+    for examples, n_moments in zip(sampler.epoch(np.random.default_rng(seed)), moments, strict=True):
+        again = examples.users[n_moments:]
+        assert again.tolist() == examples.users[: round(share * n_moments)].tolist()
+        ends = np.cumsum(examples.history_lengths)
+        for number, user in enumerate(again, start=n_moments):
+            span, own = events.of(user), examples.target_owners == number
+            liked = dict(zip(events.items[span][touched[span]], events.weights[span][touched[span]], strict=True))
+            history = slice(ends[number] - examples.history_lengths[number], ends[number])
+            shown, asked = examples.history[history].tolist(), examples.targets[own].tolist()
+            assert len(shown) <= min(known, len(liked) - 1)
+            assert len(asked) == min(targets, len(liked) - len(shown))
+            assert len({*shown, *asked}) == len(shown) + len(asked)
+            assert {*shown, *asked} <= set(liked)
+            assert examples.history_positions[history].tolist() == list(range(len(shown)))[::-1]
+            assert examples.history_weights[history].tolist() == [liked[item] for item in shown]
+            mean = np.mean([liked[item] for item in asked])
+            assert np.isclose(examples.target_weights[own].sum(), 2.0 * (1 + 0.5 + 0.25) * mean)
+
+
+def test_any_number_of_items_of_a_newcomer_is_as_likely_and_any_item_is_shown():
+    events = Interactions.from_events(np.zeros(6, int), np.arange(6), np.arange(6), np.ones(6), 1, 6)
+    sampler = NextItems(events, 5, Horizon(1, 1.0, 0.0), 1, Newcomers(1.0, 3, 2, 1.0))
+    random, lengths, shown = np.random.default_rng(0), [], []
+    for _ in range(3_000):
+        (examples,) = sampler.epoch(random)
+        lengths.append(int(examples.history_lengths[1]))
+        shown += examples.history[examples.history_lengths[0] :].tolist()
+    np.testing.assert_allclose(np.bincount(lengths) / len(lengths), 0.25, atol=0.03)
+    np.testing.assert_allclose(np.bincount(shown) / len(shown), 1 / 6, atol=0.03)
 
 
 def _weights(events, span, touched, first, window):
