@@ -1,6 +1,6 @@
 # Two commands for a bare machine with Python >= 3.11: `make demo` and `make test`. Each sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build bench bench-quality bench-million soak opensearch destroy lock clean
+.PHONY: help demo test lint format build bench bench-quality bench-live bench-million soak opensearch destroy lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 DEPLOYED = $(or $(PREFIX),tandem-$(or $(PROFILE),dev))
@@ -40,6 +40,11 @@ bench: ## speed and memory, side by side with what they are compared to (JSON in
 bench-quality: ## the quality table from real files (DATA=../shared/data)
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.quality --data $(or $(DATA),../shared/data) $(ARGS)
+
+bench-live: ## what first clicks, new users and new items get, and how soon (DATA=../shared/data)
+	@scripts/setup.sh local test
+	@$(BIN)/python -m benchmarks.live_quality --data $(or $(DATA),../shared/data) $(ARGS)
+	@$(BIN)/python -m benchmarks.live_items
 
 bench-million: ## a million items: train, load, verify, query (half an hour; WORK=folder keeps what was made)
 	@scripts/setup.sh local test

@@ -33,9 +33,9 @@ EVENT_SCHEMA: Final = {name: _TYPES[hive] for name, hive in EVENT_COLUMNS}
 """Column → type of the frames."""
 REQUIRED: Final = tuple(one.name for one in msgspec.structs.fields(Event) if one.required)
 
-_PARQUET: Final = b"PAR1"
-_GZIP: Final = b"\x1f\x8b"
-_UNREADABLE: Final = (
+PARQUET: Final = b"PAR1"
+GZIP: Final = b"\x1f\x8b"
+UNREADABLE: Final = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
     OSError,
@@ -95,7 +95,7 @@ class _ObjectReading:
         """The events of the file; what cannot be read is noted."""
         try:
             yield from self._by_kind(path)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._note(0, f"{type(error).__name__}: {str(error)[:200]}")
         if self._bad_lines:
             self._note(self._bad_lines, "no events, or without a field that every event has")
@@ -105,21 +105,21 @@ class _ObjectReading:
 
     def _by_kind(self, path: Path) -> Iterator[pl.DataFrame]:
         with path.open("rb") as file:
-            head = file.read(len(_PARQUET))
+            head = file.read(len(PARQUET))
             file.seek(0)
-            if head == _PARQUET:
+            if head == PARQUET:
                 yield from map(self._complete, _parquet_frames(path))
-            elif head.startswith(_GZIP):
+            elif head.startswith(GZIP):
                 with gzip.open(file) as unpacked:
                     yield from self._line_frames(unpacked)
             else:
                 yield from self._line_frames(file)
 
     def _line_frames(self, file: IO[bytes] | gzip.GzipFile) -> Iterator[pl.DataFrame]:
-        for block in _blocks(file):
+        for block in line_blocks(file):
             try:
                 yield self._complete(_parsed(block))
-            except _UNREADABLE:
+            except UNREADABLE:
                 yield from self._salvaged(block)
 
     def _salvaged(self, block: bytes) -> Iterator[pl.DataFrame]:
@@ -143,7 +143,7 @@ class _ObjectReading:
         return whole.with_columns(pl.col("known_item").fill_null(value=True))
 
 
-def _blocks(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+def line_blocks(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
     """Whole lines, some BLOCK_BYTES of them at a time; at the end what has no end of line."""
     rest = b""
     while read := file.read(BLOCK_BYTES):
@@ -159,7 +159,7 @@ def _blocks(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
 
 
 def _parsed(lines: bytes) -> pl.DataFrame:
-    """Lines of JSON as a frame. Raises one of _UNREADABLE where one line of them is none."""
+    """Lines of JSON as a frame. Raises one of UNREADABLE where one line of them is none."""
     return pl.read_ndjson(lines, schema=EVENT_SCHEMA)
 
 
@@ -169,7 +169,7 @@ def _by_halves(lines: list[bytes]) -> tuple[list[pl.DataFrame], int]:
         return [], 0
     try:
         return [_parsed(b"\n".join(lines))], 0
-    except _UNREADABLE:
+    except UNREADABLE:
         if len(lines) == 1:
             return [], 1
     middle = len(lines) // 2

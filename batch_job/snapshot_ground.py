@@ -38,6 +38,11 @@ class Ground:
         return self.report.arrivals if self.report else {}
 
     @property
+    def people_as_of(self) -> int:
+        """Unix seconds: what is of users who left before is not in it."""
+        return self.report.people_as_of if self.report else 0
+
+    @property
     def since(self) -> date | None:
         """Day of arrival of the first events that it may lack; None: it has none of the log."""
         return date.fromisoformat(self.report.position) - _LATE if self.report and self.report.position else None

@@ -13,7 +13,7 @@ import polars as pl
 
 from batch_job.event_log_reading import Damage, Reading, read_events
 from batch_job.log_sources import LogSource
-from batch_job.snapshot_parts import ARRIVED
+from batch_job.snapshot_people import ARRIVED
 from stores.mirrored_folder import Progress
 
 NAMED_DAMAGE: Final = 100

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 from contracts.errors import TooFewEvents
 from contracts.night import Accept, Decision, NightFacts, SnapshotReport, Step, StepVerdict
@@ -38,22 +38,33 @@ def hour_text(unix_hour: int) -> str:
     return f"{datetime.fromtimestamp(unix_hour * 3_600, UTC):{_HOUR}}"
 
 
-def compared(
-    log_events: int, digests: tuple[str, str, str], facts: NightFacts, served: SnapshotReport | None
-) -> tuple[int, bool]:
+class Now(NamedTuple):
+    """Of a snapshot, as in its report, what is compared with the one that the serving release was trained on."""
+
+    log_events: int
+    dataset: str
+    base_events: str
+    catalogue: str
+    people: str
+    live_items: int
+
+
+def compared(now: Now, facts: NightFacts, served: SnapshotReport | None) -> tuple[int, bool]:
     """How many events are new since what serves, and whether nothing is.
 
-    `digests`: dataset, its events and its catalogue, as in the report; `served`: the snapshot of what serves. A release
-    that no night made has seen the dataset and nothing of the log; where nothing serves, everything is new.
+    `served`: the snapshot of what serves. A release that no night made has seen the dataset, and nothing of the log nor
+    of what was told since; where nothing serves, everything is new. Somebody who left makes a night, whether or not
+    they had any events: that they are in no model any more must not wait for others to come.
     """
     if facts.serving is None:
-        return log_events, False
+        return now.log_events, False
     if facts.serving.night is None:
-        return log_events, log_events == 0
-    if served is None or digests[:2] != (served.dataset, served.base_events):
-        return log_events, False
-    new = max(0, log_events - served.log_events)
-    return new, log_events == served.log_events and digests[2] == served.catalogue
+        return now.log_events, not (now.log_events or now.live_items or now.people)
+    if served is None or (now.dataset, now.base_events) != (served.dataset, served.base_events):
+        return now.log_events, False
+    new = max(0, now.log_events - served.log_events)
+    same = (now.log_events, now.catalogue, now.people) == (served.log_events, served.catalogue, served.people)
+    return new, same
 
 
 def verdict_on(report: SnapshotReport, facts: NightFacts, few_events_percent: int) -> StepVerdict:

@@ -6,6 +6,7 @@ One file of events is on this machine at a time. It does not know the log, nor w
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -39,12 +40,7 @@ class StoredDataset:
     @property
     def catalogue(self) -> dict[str, FileEntry]:
         """Schema, users and items."""
-        names = [name for name in self.entries if name == SCHEMA_NAME or _is_of(name, "users") or _is_of(name, "items")]
-        return {name: self.entries[name] for name in names}
-
-    def catalogue_digest(self) -> str:
-        """Changes where a file of schema, users or items does."""
-        return release_digest(self.catalogue)
+        return catalogue_of(self.entries)
 
     def events_digest(self, schema: DatasetSchema) -> str:
         """Changes where a file of events does, or what the schema says of events."""
@@ -56,10 +52,24 @@ class StoredDataset:
 
         Raises SchemaError, DatasetError (a file that is missing or another), StoreUnavailable, StorageFull.
         """
-        source = self.bucket.url(self.prefix + SCHEMA_NAME)
-        if SCHEMA_NAME not in self.entries:
-            raise SchemaError(f"{source}: there is no schema.", fix="Write one; docs/dataset.md shows the smallest.")
+        self._check_schema()
         fetch(self.bucket, self.prefix, self.entries, folder, self.catalogue, progress)
+        return self._parsed(folder)
+
+    def schema(self) -> DatasetSchema:
+        """The schema alone. Raises as `bring_catalogue`."""
+        self._check_schema()
+        with tempfile.TemporaryDirectory(prefix="tandem-schema-") as scratch:
+            fetch(self.bucket, self.prefix, self.entries, Path(scratch), [SCHEMA_NAME])
+            return self._parsed(Path(scratch))
+
+    def _check_schema(self) -> None:
+        if SCHEMA_NAME not in self.entries:
+            source = self.bucket.url(self.prefix + SCHEMA_NAME)
+            raise SchemaError(f"{source}: there is no schema.", fix="Write one; docs/dataset.md shows the smallest.")
+
+    def _parsed(self, folder: Path) -> DatasetSchema:
+        source = self.bucket.url(self.prefix + SCHEMA_NAME)
         try:
             text = (folder / SCHEMA_NAME).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -93,6 +103,17 @@ class StoredDataset:
                 fix="Put it into the dataset and send it again: `tandem aws seed`.",
             )
         return found.parts
+
+
+def catalogue_of(entries: dict[str, FileEntry]) -> dict[str, FileEntry]:
+    """Of the files of a dataset, those of schema, users and items."""
+    wanted = [name for name in entries if name == SCHEMA_NAME or _is_of(name, "users") or _is_of(name, "items")]
+    return {name: entries[name] for name in wanted}
+
+
+def names_users(name: str) -> bool:
+    """Whether a file of a dataset may name users."""
+    return _is_of(name, "events") or _is_of(name, "users")
 
 
 def _is_of(name: str, table: str) -> bool:

@@ -29,15 +29,15 @@ _BUCKET: Final = "bucket"
 class UserBuckets:
     """Takes frames with a column user_id; gives them back bucket by bucket."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder`: empty, and the caller's to remove."""
-        self._folder = folder
+    def __init__(self, folder: Path, key: str = "user_id") -> None:
+        """`folder`: empty, and the caller's to remove. `key`: column that says what belongs together."""
+        self._folder, self._key = folder, key
         self._waiting: list[pl.DataFrame] = []
         self._waiting_rows = self._rows = self._flushes = 0
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take events in. Raises StorageFull."""
-        bucket = (pl.col("user_id").hash(seed=0) % BUCKETS).cast(pl.UInt8).alias(_BUCKET)
+        bucket = (pl.col(self._key).hash(seed=0) % BUCKETS).cast(pl.UInt8).alias(_BUCKET)
         self._waiting.append(frame.with_row_index(PLACE, self._rows).with_columns(pl.col(PLACE).cast(pl.Int64), bucket))
         self._rows += len(frame)
         self._waiting_rows += len(frame)

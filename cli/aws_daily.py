@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from local_mode.aws.logs import Line
     from local_mode.aws.status import Part
 
-_FUNCTIONS = ("recommend", "events")
+_FUNCTIONS = ("recommend", "events", "items")
 _COLOURS = {"INFO": "dim", "WARNING": "yellow", "ERROR": "bold red"}
 
 
@@ -117,7 +117,7 @@ def _draw_status(prefix: str, rows: list[list[str]], parts: list[Part]) -> None:
 
 
 def logs(
-    function: Annotated[str, typer.Option(help="recommend or events.")] = "recommend",
+    function: Annotated[str, typer.Option(help="recommend, events or items.")] = "recommend",
     since: Annotated[str, typer.Option(help="How far back: 90s, 15m, 2h or 1d.")] = "15m",
     level: Annotated[str, typer.Option(help="INFO, WARNING or ERROR, and what is worse.")] = "INFO",
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
@@ -136,7 +136,8 @@ def logs(
 
         one_of("--function", function, _FUNCTIONS)
         one_of("--level", level, lines.LEVELS)
-        group = deployment.recommend_log_group if function == "recommend" else deployment.events_log_group
+        deployment.needed(f"{function}_log_group")
+        group = getattr(deployment, f"{function}_log_group")
         read = lines.follow if follow else lines.read
         found = read(account, group, lines.seconds_of(since), level)
         for line in found:

@@ -84,7 +84,7 @@ def _source(stores: AwsStores, night: str, dataset: str) -> Source:
 
 
 def _watch(account: Account, started: Started) -> None:
-    from local_mode.aws.training_watch import follow
+    from local_mode.aws.job_watch import follow
 
     try:
         say(f"{started.job} trains on {started.instances} {started.instance}{' (spot)' if started.spot else ''}.")

@@ -42,8 +42,11 @@ def run(
 
     Example: tandem index run
     """
+    from index_loader.fresh_encodings import encoded_around
     from index_loader.run import publish_or_load_again
     from index_loader.run import run as run_steps
+    from stores.fresh_items import SqliteFreshItems
+    from stores.live_file import LIVE_FILE
 
     store, client = _both(home)
     chosen = _release(store, release)
@@ -52,7 +55,8 @@ def run(
         publication = None
         if not no_publish:
             verdict, etag = _verdict(store, chosen), store.etag()
-            publication = publish_or_load_again(store, chosen, verdict, etag, loaded).publication
+            with SqliteFreshItems(home / LIVE_FILE) as items, encoded_around(store, chosen, items):
+                publication = publish_or_load_again(store, chosen, verdict, etag, loaded).publication
     text = f"{publication.index} holds {chosen} and serves." if publication else f"{loaded.name} is final."
     name = publication.index if publication else loaded.name
     emit(as_json, {"index": name, "publication": publication}, lambda: say(text))
@@ -217,9 +221,13 @@ def _index(store: LocalReleases, client: OpenSearch, release: str, name: str | N
 
 
 def _publish(store: LocalReleases, release: str, loaded: Any) -> Any:
+    from index_loader.fresh_encodings import encoded_around
     from index_loader.publish import publish as publish_release
+    from stores.fresh_items import SqliteFreshItems
+    from stores.live_file import LIVE_FILE
 
-    return publish_release(store, release, _verdict(store, release), store.etag(), loaded=loaded).publication
+    with SqliteFreshItems(store.home / LIVE_FILE) as items, encoded_around(store, release, items):
+        return publish_release(store, release, _verdict(store, release), store.etag(), loaded=loaded).publication
 
 
 def _verdict(store: LocalReleases, release: str) -> GateReport | None:

@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from cli import aws, data, evaluate, index, opensearch, profiles, releases, run, serving
+from cli import aws, batch, data, evaluate, forget, index, opensearch, profiles, releases, run, serving
 from cli.console import err
 from contracts.errors import GateBlocked, TandemError
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (run, data, releases, serving, evaluate, opensearch, index, profiles, aws):
+for group in (run, data, releases, serving, evaluate, opensearch, index, profiles, batch, forget, aws):
     group.register(app)
 
 

@@ -52,6 +52,8 @@ def repair(
     from batch_job.log_sources import FolderSource
     from batch_job.repair import Plan, repair_profiles
     from lambda_user_tower.settings import LambdaSettings
+    from stores.identities import SqliteIdentities
+    from stores.live_file import LIVE_FILE
     from stores.profiles import SqliteProfiles
     from stores.releases import LocalReleases
 
@@ -63,8 +65,12 @@ def repair(
         rebuild,
         dry_run,
     )
-    with SqliteProfiles(home / "profiles.sqlite") as store, progress_bar() as progress:
-        done = repair_profiles(FolderSource(home / "events"), store, plan, progress)
+    with (
+        SqliteProfiles(home / "profiles.sqlite") as store,
+        SqliteIdentities(home / LIVE_FILE) as identities,
+        progress_bar() as progress,
+    ):
+        done = repair_profiles(FolderSource(home / "events"), store, plan, progress, identities)
     emit(as_json, done, lambda: draw_repair(done, plan.dry_run))
     if done.failed:
         raise typer.Exit(1)
@@ -86,6 +92,8 @@ def draw_repair(done: Repair, dry_run: bool) -> None:
         ("… repeated", done.repeated),
         ("… of items that were not known", done.unknown_items),
         ("… too old when they came", done.too_old),
+        ("… from before their user left", done.departed),
+        ("… of sessions that are a user's, for the next night", done.claimed),
         ("unfinished last lines", reading.unfinished),
         ("damaged objects", len(reading.damaged)),
         ("users", done.users),

@@ -37,10 +37,11 @@ def rehearse_serving(
     """
     from infra.bundle.build import REPOSITORY, Recipe, build
     from infra.bundle.target import host_target
+    from local_mode.rehearsal.newcomers import popular_item
     from local_mode.rehearsal.seeded import seeded
     from local_mode.rehearsal.serving import behind_a_gateway, functions_of
     from local_mode.rehearsal.stand_ins import stand_ins
-    from local_mode.rehearsal.walk import walk
+    from local_mode.rehearsal.walk import live_walk, walk
 
     say("Building the bundle for this machine …")
     bundle = REPOSITORY / "build" / "serving-host"
@@ -50,10 +51,10 @@ def rehearse_serving(
         say("Starting DynamoDB Local, OpenSearch and moto …")
         standing = stack.enter_context(stand_ins(folder))
         with progress_bar() as progress:
-            done = seeded(standing, folder, data, say, progress)
+            dataset, done = seeded(standing, folder, data, say, progress)
         functions = stack.enter_context(functions_of(bundle, standing, folder))
         api = stack.enter_context(behind_a_gateway(functions, port))
-        steps = list(walk(api.url, user_id))
+        steps = [*walk(api.url, user_id), *live_walk(api.url, user_id, *popular_item(dataset))]
         payload = {"url": api.url, "bundle": report, "seeded": done, "steps": steps}
         emit(as_json, payload, lambda: _draw(steps))
         if not once:
@@ -71,7 +72,7 @@ def _draw_answer(answer: dict[str, Any], what: str) -> None:
     if "items" in answer:
         draw_slate(answer, what, {})
     else:
-        out.print(answer["counts"])
+        out.print(answer.get("counts", answer))
 
 
 def _until_stopped(url: str) -> None:

@@ -83,12 +83,16 @@ def publish(
 
     Example: tandem publish r20261101T020000-1a2b3c4d
     """
+    from index_loader.fresh_encodings import encoded_around
     from index_loader.publish import publish as publish_release
+    from stores.fresh_items import SqliteFreshItems
+    from stores.live_file import LIVE_FILE
     from stores.releases import LocalReleases
 
     one_of("--model", model, MODELS)
     store = LocalReleases(home)
-    moved = publish_release(store, release, None, store.etag(), served_model=model)
+    with SqliteFreshItems(home / LIVE_FILE) as items, encoded_around(store, release, items):
+        moved = publish_release(store, release, None, store.etag(), served_model=model)
     emit(as_json, moved.publication, lambda: say(f"{moved.publication.id} serves {release} ({model})."))
 
 
@@ -104,11 +108,14 @@ def rollback(
     """
     from index_loader.publish import rollback as roll_back
     from local_mode.engine import engine_url
+    from stores.fresh_items import SqliteFreshItems
+    from stores.live_file import LIVE_FILE
     from stores.releases import LocalReleases
     from stores.search_engine import connect
 
     url = None if force else engine_url(home)
-    moved = roll_back(LocalReleases(home), to, connect(url) if url else None)
+    with SqliteFreshItems(home / LIVE_FILE) as items:
+        moved = roll_back(LocalReleases(home), to, items, connect(url) if url else None)
     emit(as_json, moved.publication, lambda: say(f"{moved.publication.id} serves {moved.publication.release} again."))
 
 

@@ -16,11 +16,13 @@ from contracts.fitted import FittedModel
 from contracts.night import Verification
 from contracts.release import GateReport, Manifest, Publication
 from index_loader.finalise import is_final
+from index_loader.fresh_encodings import encoded_around
 from index_loader.load import Progress
 from index_loader.recall import VerifySettings
 from index_loader.verify import verify, verify_loaded
 from retrieval.golden import replay_golden
 from retrieval.opened import open_model
+from stores.fresh_items import FreshItems
 from stores.publications import now_text
 from stores.releases import Current, Releases
 
@@ -132,11 +134,12 @@ def check_gate(gate: GateReport | None, release: str) -> None:
         raise GateBlocked(f"the verdict is on {gate.release}, not on {release}.", fix="Judge this release.")
 
 
-def rollback(store: Releases, publication: str | None = None, client: OpenSearch | None = None) -> Current:
+def rollback(store: Releases, publication: str | None, items: FreshItems, client: OpenSearch | None = None) -> Current:
     """Serve an earlier publication again: the one before the current, or the one named.
 
-    Its release is opened and its golden cases replayed first, and with a `client` its index is looked for. Raises
-    NothingPublished where there is nothing before, IndexUnavailable where its index is gone.
+    Its release is opened and its golden cases replayed first, live items are encoded for it, and with a `client` its
+    index is looked for. Raises NothingPublished where there is nothing before, IndexUnavailable where its index is
+    gone, LiveDataUnavailable.
     """
     current = store.serving()
     target = publication or current.publication.previous
@@ -148,4 +151,5 @@ def rollback(store: Releases, publication: str | None = None, client: OpenSearch
         from stores.search_index import OpenSearchIndex
 
         OpenSearchIndex.open(client, earlier.index, store.manifest(earlier.release))
-    return store.publish(earlier, current.etag)
+    with encoded_around(store, earlier.release, items):
+        return store.publish(earlier, current.etag)

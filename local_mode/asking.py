@@ -52,8 +52,9 @@ def recommendation_event(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def titles(home: Path, item_ids: list[str]) -> dict[str, str]:
-    """What the serving release calls some items; empty where it has no titles."""
+    """What the serving release calls some items, as far as it knows them; empty where it has no titles."""
     store = LocalReleases(home)
     model = store.open(store.serving().publication.release, head_only=True)
     rows = model.items.ids.rows(item_ids)
-    return {item: model.titles[row] for item, row in zip(item_ids, rows, strict=True)} if model.titles else {}
+    known = [(item, row) for item, row in zip(item_ids, rows.tolist(), strict=True) if row >= 0]
+    return {item: model.titles[row] for item, row in known} if model.titles else {}

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from contracts.event import MAX_EVENTS_BODY_BYTES
 from lambda_user_tower.edge import Edge
+from lambda_user_tower.items_parse import MAX_ITEMS_BODY_BYTES
 from local_mode.engine import local_settings
 
 HOST: Final = "127.0.0.1"
@@ -33,6 +34,9 @@ _SOCKET_SECONDS: Final = 10
 _MOST_READ: Final = 10 * 1024 * 1024
 """API Gateway's limit. So much of a body that is too large is read and thrown away, so that its sender, who reads
 the answer only after sending, sees a 413 and no broken connection."""
+
+_BODY_LIMIT: Final = max(MAX_EVENTS_BODY_BYTES, MAX_ITEMS_BODY_BYTES)
+"""Of the endpoints' own limits, the highest."""
 
 Handler = Callable[[dict[str, Any], object], dict[str, Any]]
 
@@ -97,7 +101,7 @@ def _event_body(body: bytes) -> tuple[str, bool]:
 class DevServer(HTTPServer):
     """A server with a fixed number of workers, each of which keeps its own connection to the profile store."""
 
-    def __init__(self, handler: Handler, port: int, body_limit: int = MAX_EVENTS_BODY_BYTES) -> None:
+    def __init__(self, handler: Handler, port: int, body_limit: int = _BODY_LIMIT) -> None:
         """`body_limit`: bytes of a body that the handler may see; it gets one more of a longer one, and refuses it."""
 
         class Exchange(_Exchange):
@@ -149,7 +153,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self._respond(self.answer(http_event(self.command, self.path, self.headers, body), None))
 
     def _discard(self, rest: int) -> None:
-        while rest > 0 and (chunk := self.rfile.read(min(rest, MAX_EVENTS_BODY_BYTES))):
+        while rest > 0 and (chunk := self.rfile.read(min(rest, _BODY_LIMIT))):
             rest -= len(chunk)
 
     def _respond(self, response: dict[str, Any]) -> None:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from batch_job.backfill import backfill_profiles
 from contracts.release import GateReport, Publication
 from data_sources.indexed import IndexedDataset
-from index_loader.publish import publish
+from index_loader.fresh_encodings import encoded_around, settle
+from index_loader.publish import check_gate, publish
 from index_loader.run import publish_or_load_again
 from index_loader.run import run as run_loading
 from index_loader.sweep import sweep as sweep_indexes
+from stores.fresh_items import FreshItems
 from stores.profiles import Profiles
 from stores.releases import Releases
 
@@ -51,6 +53,8 @@ class Place:
     releases: Releases
     """Holds the sealed release already."""
     profiles: Profiles
+    items: FreshItems
+    """Encoded for the release before it serves, and let go once all releases know them."""
     engine: OpenSearch | None = None
     """Takes the index; None where the release is searched itself."""
     clock: StepClock = field(default_factory=StepClock)
@@ -61,18 +65,20 @@ def publish_candidate(place: Place, gate: GateReport, if_match: str | None) -> P
     """Load, verify and publish the release that `gate` let through; what it blocks is not loaded.
 
     `if_match`: etag of what served when the gate judged. Raises GateBlocked, IndexLoadFailed, VerificationFailed,
-    PointerConflict and whatever opening a release raises; what served before goes on serving.
+    PointerConflict, LiveDataUnavailable and whatever opening a release raises; what served before goes on serving.
     """
     store, release = place.releases, gate.release
     with place.clock("index"):
         wanted = place.engine if not gate.blocked else None
         loaded = run_loading(store, wanted, release, progress=place.progress) if wanted else None
     with place.clock("publish"):
-        current = (
-            publish_or_load_again(store, release, gate, if_match, loaded)
-            if loaded
-            else publish(store, release, gate, if_match)
-        )
+        check_gate(gate, release)  # nothing is encoded for what it blocks
+        with encoded_around(store, release, place.items):
+            current = (
+                publish_or_load_again(store, release, gate, if_match, loaded)
+                if loaded
+                else publish(store, release, gate, if_match)
+            )
     return current.publication
 
 
@@ -86,3 +92,4 @@ def follow_up(place: Place, indexed: IndexedDataset) -> None:
         if place.engine is not None:
             sweep_indexes(place.releases, place.engine, delete=True)  # first: it knows its indexes by the releases
         place.releases.sweep()
+        settle(place.releases, place.items, int(time.time()))

@@ -1,6 +1,7 @@
 """One night on one machine: dataset → check → train → seal → gate → publish → profiles → sweep.
 
 The local twin of the state machine: the same steps in the same order, each leaving named artifacts in the home folder.
+It trains on the dataset as of now: with the items that were told, without who left.
 Killed at any point it leaves what served before; run again on the same data it goes on from its last checkpoint. The
 steps after the gate are in `publishing.py`. `tandem train` and `tandem demo` call `retrain`, `aws/seed` its first half.
 """
@@ -8,6 +9,7 @@ steps after the gate are in `publishing.py`. `tandem train` and `tandem demo` ca
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,13 +20,18 @@ import msgspec
 
 from contracts.errors import DatasetError, StateBusy
 from contracts.fitted import HEAD_ITEMS
+from contracts.live import BUCKET_SECONDS, COUNTS_KEPT_SECONDS
 from contracts.release import GateReport, Manifest, Publication
 from data_sources.checks import Status
 from data_sources.dataset import TRAINING_COLUMNS, open_dataset
 from data_sources.doctor import Diagnosis, diagnose
 from data_sources.indexed import IndexedDataset, index_dataset
+from local_mode.dataset_now import dataset_now
 from local_mode.engine import Index, engine_client, engine_for
 from local_mode.publishing import Place, Progress, StepClock, follow_up, publish_candidate
+from stores.fresh_items import SqliteFreshItems
+from stores.live_counts import SqliteLiveCounts
+from stores.live_file import LIVE_FILE
 from stores.profiles import SqliteProfiles
 from stores.release_files import write_atomically
 from stores.releases import Current, LocalReleases, Releases
@@ -75,11 +82,18 @@ def retrain(
         if publish_it:
             tell = progress or (lambda _done, _total, _text: None)
             engine = engine_for(home, index, done.manifest.n_items, engine_above, lambda text: tell(0, 1, text))
-            with SqliteProfiles(home / "profiles.sqlite") as profiles:
-                place = Place(night.store, profiles, engine, night.clock, progress)
+            with SqliteProfiles(home / "profiles.sqlite") as profiles, SqliteFreshItems(home / LIVE_FILE) as items:
+                place = Place(night.store, profiles, items, engine, night.clock, progress)
                 done.publication = publish_candidate(place, done.gate, done.etag)
                 follow_up(place, night.indexed)
+            _forget_old_counts(home)
     return done
+
+
+def _forget_old_counts(home: Path) -> None:
+    """What is popular now is read of two days; in AWS the table forgets by itself."""
+    with SqliteLiveCounts(home / LIVE_FILE) as counts:
+        counts.sweep((int(time.time()) - COUNTS_KEPT_SECONDS) // BUCKET_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -111,13 +125,14 @@ def start_night(
     warm_start: str | None = None,
     progress: Progress | None = None,
 ) -> Night:
-    """Check and read a dataset. Raises DatasetError."""
+    """Check and read a dataset, as of now. Raises DatasetError, LiveDataUnavailable."""
     clock = StepClock()
     with clock("check"):
         refuse_failures(diagnose(dataset))
     with clock("read"):
-        indexed = index_dataset(open_dataset(dataset, event_columns=TRAINING_COLUMNS))
-    run = home / "runs" / _run_key(dataset, settings, warm_start)
+        opened, live = dataset_now(open_dataset(dataset, event_columns=TRAINING_COLUMNS), home)
+        indexed = index_dataset(opened)
+    run = home / "runs" / _run_key(dataset, settings, warm_start, live)
     return Night(LocalReleases(home), indexed, settings, run, warm_start, progress, clock)
 
 
@@ -189,9 +204,9 @@ def _keep_report(store: LocalReleases, gate: GateReport) -> None:
     write_atomically(folder / f"{gate.release}.json", msgspec.json.encode(gate))
 
 
-def _run_key(dataset: Path, settings: TrainingSettings, warm_start: str | None) -> str:
+def _run_key(dataset: Path, settings: TrainingSettings, warm_start: str | None, live: str) -> str:
     """A run is known by its input: started again on the same one, it finds its checkpoints."""
-    seen = sha256(f"{settings}\0{warm_start}".encode())
+    seen = sha256(f"{settings}\0{warm_start}\0{live}".encode())
     for path in sorted(path for path in dataset.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             seen.update(f"{path.relative_to(dataset)}\0{file_digest(file, 'sha256').hexdigest()}\n".encode())

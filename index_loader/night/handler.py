@@ -9,7 +9,7 @@
     merged   night, token, task                    → task, done: asked again until it is
     verify   night, token                          → verified
     publish  night, token                          → publication
-    sweep    night, token                          → releases, indexes, snapshots
+    sweep    night, token                          → releases, indexes, snapshots, settled
     finish   night, token, outcome, [reason]       → outcome
     fail     execution, state                      → subject, message, code
 

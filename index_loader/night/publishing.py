@@ -1,7 +1,8 @@
 """The steps that make the release of a night serve: verify it, and move the pointer under the condition of the morning.
 
 What verify has found is kept as an artifact; publish moves the pointer only from what served when the night began, and
-finds its own publication again. `handler.py` calls it.
+finds its own publication again. Live items are encoded for the release before it serves and once more after, so none
+is missing from an answer. `handler.py` calls it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contracts.errors import GateBlocked, VerificationFailed
 from contracts.night import LoadedIndex, NightFacts, SealedRelease, Verification
 from contracts.release import GateReport, Publication
 from index_loader.finalise import is_final
+from index_loader.fresh_encodings import encoded_around
 from index_loader.night.events import Night
 from index_loader.night.needs import fits
 from index_loader.night.workplace import Workplace, naming_engine_faults
@@ -38,7 +40,7 @@ def publish(place: Workplace, event: Night) -> dict[str, Any]:
     """Make the release of the night serve; where it does already, say so again.
 
     Raises GateBlocked, VerificationFailed where what was verified is something else, PointerConflict where another
-    publication has come to serve since the night began.
+    publication has come to serve since the night began; LiveDataUnavailable.
     """
     facts = place.entered(event)
     sealed = place.nights.read(event.night, SealedRelease)
@@ -48,8 +50,10 @@ def publish(place: Workplace, event: Night) -> dict[str, Any]:
     publication = _published_already(place, event.night, verification)
     if publication is None:
         _check_judged(gate, facts, sealed)
-        if_match = facts.serving.etag if facts.serving else None
-        publication = publish_verified(place.releases, verification, gate, if_match, night=event.night).publication
+    with encoded_around(place.releases, sealed.release, place.fresh_items):
+        if publication is None:
+            if_match = facts.serving.etag if facts.serving else None
+            publication = publish_verified(place.releases, verification, gate, if_match, night=event.night).publication
     place.nights.write(event.night, publication)
     return {"publication": publication.id}
 

@@ -16,6 +16,7 @@ from contracts.night import NightFacts
 from contracts.night_settings import NightSettings
 from index_loader.night.events import Event, Night
 from index_loader.night.telemetry import Telemetry
+from stores.dynamodb_fresh_items import DynamoDBFreshItems
 from stores.nights import Nights
 from stores.s3_bucket import Bucket
 from stores.s3_releases import S3Releases
@@ -49,6 +50,12 @@ class Workplace:
         return S3Releases(self.settings.releases_bucket, self.settings.home)
 
     @cached_property
+    def fresh_items(self) -> DynamoDBFreshItems:
+        """Raises SettingsInvalid where no table is named: a release must not come to serve without them."""
+        self.settings.needed("live_table")
+        return DynamoDBFreshItems(self.settings.live_table)
+
+    @cached_property
     def engine(self) -> OpenSearch:
         """The search domain. Raises ServerUnavailable where there is none."""
         from stores.search_engine import loader_client
@@ -71,14 +78,15 @@ class Workplace:
             self.telemetry.failed(name, seconds=seconds, code=error.code, error=str(error), **about)
             raise
         finally:
-            self._close_engine()
+            self._close_connections()
         self.telemetry.done(name, seconds=round(time.monotonic() - begun, 1), did=answer, **about)
         return answer
 
-    def _close_engine(self) -> None:
+    def _close_connections(self) -> None:
         """A process sleeps between two calls, and its connections may be cut meanwhile: the next call makes its own."""
-        if (engine := self.__dict__.pop("engine", None)) is not None:
-            engine.close()
+        for name in ("engine", "fresh_items"):
+            if (client := self.__dict__.pop(name, None)) is not None:
+                client.close()
 
     def entered(self, event: Night) -> NightFacts:
         """What every step is told of its night. Raises LeaseLost where another has taken over, NightIncomplete."""

@@ -11,6 +11,7 @@ import json
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
+from functools import cache
 from http import HTTPStatus
 from time import time
 from typing import Any, Final
@@ -30,7 +31,10 @@ Authoriser = Callable[[Event], "dict[str, Any] | HTTPStatus"]
 
 
 class Gateway(DevServer):
-    """The functions by route key: `POST /v1/events`, or `$default`. `serve_forever` in a thread, as every server."""
+    """The functions by route key: `POST /v1/events`, `PUT /v1/items/{id}`, `PUT /v1/items/{proxy+}`, or `$default`.
+
+    `serve_forever` in a thread, as every server.
+    """
 
     def __init__(self, functions: Mapping[str, Function], port: int, authorise: Authoriser | None = None) -> None:
         """Listens on the loopback; port 0 takes a free one."""
@@ -55,8 +59,18 @@ class Gateway(DevServer):
             return _own_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _route(self, event: Event) -> str | None:
-        exact = f"{event['requestContext']['http']['method']} {event['rawPath']}"
-        return next((route for route in (exact, DEFAULT_ROUTE) if route in self._functions), None)
+        """The most specific route that matches: one without variables, then by segment, then greedy ones."""
+        called = f"{event['requestContext']['http']['method']} {event['rawPath']}"
+        matching = [key for key in self._functions if key != DEFAULT_ROUTE and _pattern(key).fullmatch(called)]
+        fallback = DEFAULT_ROUTE if DEFAULT_ROUTE in self._functions else None
+        return min(matching, key=lambda key: ("+}" in key, "{" in key, -len(key)), default=fallback)
+
+
+@cache
+def _pattern(key: str) -> re.Pattern[str]:
+    """What a route key matches: a variable is one segment of a path, a greedy one all that is left."""
+    greedy = re.sub(r"\\{\w+\\\+\\}", ".+", re.escape(key))
+    return re.compile(re.sub(r"\\{\w+\\}", "[^/]+", greedy))
 
 
 def _own_answer(status: HTTPStatus) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def s3(moto_endpoint: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, s3: Any) -> NightWorld:
+def world(tmp_path: Path, s3: Any) -> Iterator[NightWorld]:
     """A data bucket of the test's own."""
-    return NightWorld(tmp_path, s3)
+    with closing(NightWorld(tmp_path, s3)) as made:
+        yield made

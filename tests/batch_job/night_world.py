@@ -12,8 +12,9 @@ import polars as pl
 
 from batch_job.event_log_reading import EVENT_SCHEMA
 from batch_job.log_sources import S3Source
-from batch_job.snapshot import Snapshot, take_snapshot
+from batch_job.snapshot import Snapshot, Sources, take_snapshot
 from contracts.event import Event, encode_event
+from contracts.live import LiveItem, features_digest
 from contracts.night import (
     EVENT_LOG,
     Accept,
@@ -26,6 +27,9 @@ from contracts.night import (
 )
 from contracts.night_settings import NightSettings
 from data_sources.dataset import Dataset, open_dataset
+from stores.fresh_items import Put, SqliteFreshItems
+from stores.identities import SqliteIdentities
+from stores.live_file import LIVE_FILE
 from stores.mirrored_folder import fetch, listed, mirror
 from stores.nights import Nights
 from stores.s3_bucket import Bucket
@@ -60,15 +64,22 @@ def event(number: int | str, user: str = "u00", item: str = "i0", at: int = MIDN
 class NightWorld:
     """One bucket, and nights in it, one after the other."""
 
-    def __init__(self, folder: Path, client: Any) -> None:
+    def __init__(self, folder: Path, client: Any, bucket: str = "") -> None:
         self.folder, self.client = folder, client
-        name = f"night-{uuid4().hex}"
-        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        name = bucket or f"night-{uuid4().hex}"
+        if not bucket:
+            client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
         self.bucket = Bucket(name, client=client)
         self.nights = Nights(self.bucket)
         self.settings = NightSettings(data_bucket=name, history_days=0)
         self.log = S3Source(f"s3://{name}/{EVENT_LOG}", client)
+        self.items, self.identities = SqliteFreshItems(folder / LIVE_FILE), SqliteIdentities(folder / LIVE_FILE)
         self.serving: Serving | None = None
+
+    def close(self) -> None:
+        """Let go of the file of live data."""
+        self.items.close()
+        self.identities.close()
 
     def seed(self, files: Mapping[str, str] = {}) -> None:
         """Send the dataset, some files of it other than FILES; an empty one is left out."""
@@ -107,7 +118,13 @@ class NightWorld:
         return facts
 
     def snapshot(self, facts: NightFacts) -> Snapshot:
-        return take_snapshot(self.nights, self.log, self.settings, facts.night, facts.token)
+        sources = Sources(self.log, self.items, self.identities)
+        return take_snapshot(self.nights, sources, self.settings, facts.night, facts.token)
+
+    def tell(self, item_id: str, **features: Any) -> None:
+        """What a client puts."""
+        item = LiveItem(item_id=item_id, features=features, digest=features_digest(features), created_at=MIDNIGHT)
+        self.items.put([Put(item)], MIDNIGHT)
 
     def night(self, at: int, *accept: Accept, adopt: bool = True) -> Snapshot:
         """A night up to its check, which finds nothing wrong."""

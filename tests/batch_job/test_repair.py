@@ -19,12 +19,15 @@ import batch_job.user_buckets
 from batch_job.event_log_reading import EVENT_SCHEMA
 from batch_job.log_sources import FolderSource, S3Source
 from batch_job.repair import NEWEST_EVENTS, Plan, repair_profiles
-from contracts.errors import ProfilesUnavailable
+from contracts.errors import ProfilesUnavailable, SessionMerged
 from contracts.event import Event
 from contracts.interactions import Interactions
 from contracts.profile import HISTORY_LIMIT, HistoryEvent
 from contracts.schema import DatasetSchema, EventWeights, TimeMeaning
+from lambda_user_tower.users import leave, merge
 from stores.event_log import LocalEventLog
+from stores.identities import SqliteIdentities
+from stores.profile_leaving import handed_over_id
 from stores.profile_rules import EVENT_IDS_LIMIT
 from stores.profiles import Addition, SqliteProfiles
 
@@ -41,6 +44,7 @@ class World:
         self.folder, self.schema = folder, schema
         self.log = LocalEventLog(folder / "events")
         self.profiles = profiles or SqliteProfiles(folder / "profiles.sqlite")
+        self.identities = SqliteIdentities(folder / "live.sqlite")
 
     def live(self, event, *, lost=False, profiles=None):
         """An event as the edge takes it in; `lost`: the process ends between the log and the profile."""
@@ -49,15 +53,20 @@ class World:
             time = event.timestamp if self.schema.timed else None
             told = HistoryEvent(event.item_id, time, self.schema.event_weights.of(event.event_type))
             addition = Addition(event.user_id, [told], [event.event_id], [event.session_id])
-            (profiles or self.profiles).append_all([addition], event.received_at)
+            (outcome,) = (profiles or self.profiles).append_all([addition], event.received_at)
+            if isinstance(outcome, SessionMerged):  # as the edge hands it over
+                told = handed_over_id(event.user_id, told, event.event_id)
+                moved = msgspec.structs.replace(addition, user_id=outcome.user_id, event_ids=[told])
+                self.profiles.append_all([moved], event.received_at)
 
     def repair(self, plan=PLAN, source=None):
         source = source or FolderSource(self.folder / "events")
-        return repair_profiles(source, self.profiles, replace(plan, schema=self.schema))
+        return repair_profiles(source, self.profiles, replace(plan, schema=self.schema), identities=self.identities)
 
     def close(self):
         self.log.close()
         self.profiles.close()
+        self.identities.close()
 
 
 @pytest.fixture
@@ -257,7 +266,122 @@ def test_since_a_day(world):
     assert (world.profiles.get("u").n_events, world.profiles.get("v").n_events) == (0, 1)
 
 
-@pytest.mark.parametrize("rebuild", [False, True])
+both = pytest.mark.parametrize("rebuild", [False, True])
+
+
+@both
+@pytest.mark.parametrize("time", [TimeMeaning.TIMESTAMP, TimeMeaning.NONE])
+def test_what_came_before_a_user_left_is_never_brought_back(make, rebuild, time):
+    world = make(schema=msgspec.structs.replace(SCHEMA, time=time))
+    for number in range(4):
+        world.live(event(number), lost=number % 2 == 0)
+        world.live(event(number, "v"))
+    leave("u", world.profiles, world.identities, NOON + 4)
+    world.live(event(3.5, timestamp=NOON + 2, received_at=NOON + 4), lost=True)  # under way
+    world.live(event(5))
+    world.live(event(6, timestamp=NOON + 2), lost=True)  # told late, by who came back
+    done = world.repair(replace(PLAN, rebuild=rebuild))
+    u = world.profiles.get("u")
+    assert (done.departed, {one.item_id for one in u.history}, u.n_events) == (5, {"i5", "i6"}, 2)
+    assert ({*u.seen}, u.deleted_at) == ({"i5", "i6"}, NOON + 4)
+    assert world.profiles.get("v").n_events == 4
+    assert world.repair(replace(PLAN, rebuild=rebuild)).users_changed == 0
+
+
+@pytest.mark.parametrize("lost_store", ["profiles", "identities"])
+def test_either_store_remembers_who_left(make, lost_store):
+    world = make()
+    for number in range(3):
+        world.live(event(number))
+    leave("u", world.profiles, world.identities, NOON + 9)
+    name = "profiles.sqlite" if lost_store == "profiles" else "live.sqlite"
+    getattr(world, lost_store).close()
+    for path in world.folder.glob(f"{name}*"):
+        path.unlink()
+    store = SqliteProfiles if lost_store == "profiles" else SqliteIdentities
+    setattr(world, lost_store, store(world.folder / name))
+    assert world.repair(replace(PLAN, rebuild=True)).departed == 3
+    assert world.profiles.get("u").n_events == 0
+
+
+def test_who_leaves_while_the_log_is_held_against_records_stays_gone(world, monkeypatch):
+    world.live(event(1), lost=True)
+    append_all = world.profiles.append_all
+
+    def after_a_departure(*values):
+        leave("u", world.profiles, world.identities, NOON + 9)
+        return append_all(*values)
+
+    monkeypatch.setattr(world.profiles, "append_all", after_a_departure)
+    assert world.repair().events_added == 0
+    assert world.profiles.get("u").n_events == 0
+
+
+SESSION = "anonymous:s"
+
+
+def of_session(number, **more):
+    return event(number, SESSION, session_id="s", **more)
+
+
+@both
+def test_events_of_a_session_that_is_a_users_are_repaired_into_the_user(make, rebuild):
+    whole, broken = make(), make()
+    for world, lost in ((whole, False), (broken, True)):
+        world.live(event(0))
+        world.live(of_session(1))
+        world.live(of_session(2, event_type="buy"), lost=lost)
+        merge("u", SESSION, world.profiles, world.identities, NOON + 3)
+        world.live(of_session(4))
+        world.live(of_session(5), lost=lost)
+        world.live(of_session(5), lost=lost)
+        world.live(of_session(6, user_id="anonymous:other"), lost=lost)
+    assert broken.repair(replace(PLAN, rebuild=rebuild)).claimed == 0
+    users = ["u", "anonymous:other", SESSION]
+    expected, found = facts(whole.profiles, users), facts(broken.profiles, users)
+    assert {user: profile for user, (profile, _) in found.items()} == {user: p for user, (p, _) in expected.items()}
+    assert found["u"][0].n_events == 5
+    assert found["u"][1] == expected["u"][1]
+    assert broken.repair(replace(PLAN, rebuild=rebuild)).users_changed == 0
+
+
+def test_a_session_from_before_its_user_left_stays_out(world):
+    world.live(of_session(1), lost=True)
+    merge("u", SESSION, world.profiles, world.identities, NOON + 2)
+    leave("u", world.profiles, world.identities, NOON + 3)
+    world.live(of_session(4), lost=True)
+    assert (world.repair().departed, world.profiles.get("u").n_events) == (1, 1)
+    leave(SESSION, world.profiles, world.identities, NOON + 5)
+    assert world.repair(replace(PLAN, rebuild=True)).departed == 2
+
+
+def test_without_times_a_session_of_a_users_waits_for_the_night_and_a_rebuild_has_it(make):
+    world = make(schema=msgspec.structs.replace(SCHEMA, time=TimeMeaning.NONE))
+    world.live(event(0))
+    world.live(of_session(1), lost=True)
+    merge("u", SESSION, world.profiles, world.identities, NOON + 2)
+    assert (world.repair().claimed, world.profiles.get("u").n_events) == (1, 1)
+    assert (world.repair(replace(PLAN, rebuild=True)).claimed, world.profiles.get("u").n_events) == (0, 2)
+
+
+def test_a_session_of_nobody_knows_whom_is_counted_and_left(world, monkeypatch):
+    world.live(of_session(1), lost=True)
+    world.profiles.claim(SESSION, "u")  # and the process ended
+    done = world.repair()
+    assert (done.claimed, done.failed, world.profiles.get(SESSION).n_events) == (1, {}, 0)
+    world.profiles.forget(SESSION, NOON - 99)
+    append_all = world.profiles.append_all
+
+    def after_a_sign_in(*values):
+        world.profiles.claim(SESSION, "u")
+        return append_all(*values)
+
+    monkeypatch.setattr(world.profiles, "append_all", after_a_sign_in)
+    done = world.repair()
+    assert (done.claimed, done.failed, done.events_added) == (1, {}, 0)
+
+
+@both
 def test_a_dry_run_counts_and_changes_nothing(world, rebuild):
     for number, told in enumerate(stream(3)):
         world.live(told, lost=number % 4 == 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from batch_job.snapshot_verdict import compared, hour_text, last_days, verdict_on
+from batch_job.snapshot_verdict import Now, compared, hour_text, last_days, verdict_on
 from contracts.night import Accept, Decision, NightFacts, Serving, SnapshotReport
 
 NOW = 1_795_132_800 + 1_800
@@ -75,7 +75,8 @@ def test_a_feed_that_brings_nothing_is_broken_before_it_is_idle() -> None:
     assert verdict_on(report(dead, unchanged=True), facts(Accept.FEW_EVENTS), 20).code == "nothing-new"
 
 
-DIGESTS = ("shop", "e", "c")
+def now(log_events: int, people: str = "who", live_items: int = 0) -> Now:
+    return Now(log_events, "shop", "e", "c", people, live_items)
 
 
 def serving(night: str | None) -> Serving:
@@ -83,7 +84,7 @@ def serving(night: str | None) -> Serving:
 
 
 def served(**other: object) -> SnapshotReport:
-    same = {"dataset": "shop", "base_events": "e", "catalogue": "c", "log_events": 10}
+    same = {"dataset": "shop", "base_events": "e", "catalogue": "c", "people": "who", "log_events": 10}
     return msgspec.structs.replace(report({}), **(same | other))
 
 
@@ -93,6 +94,7 @@ def served(**other: object) -> SnapshotReport:
         (served(), (0, True)),
         (served(log_events=7), (3, False)),
         (served(catalogue="other"), (0, False)),
+        (served(people="others"), (0, False)),  # somebody left
         (served(base_events="other"), (10, False)),
         (served(dataset="other"), (10, False)),
         (served(log_events=12), (0, False)),  # the log was begun anew
@@ -100,11 +102,14 @@ def served(**other: object) -> SnapshotReport:
     ],
 )
 def test_what_is_new_is_told_by_the_snapshot_of_what_serves(before, expected) -> None:
-    assert compared(10, DIGESTS, facts(serving=serving("n1")), before) == expected
+    assert compared(now(10), facts(serving=serving("n1")), before) == expected
 
 
 def test_without_a_night_before_the_log_is_new() -> None:
-    assert compared(10, DIGESTS, facts(), None) == (10, False)
-    assert compared(0, DIGESTS, facts(), None) == (0, False)
-    assert compared(10, DIGESTS, facts(serving=serving(None)), None) == (10, False)
-    assert compared(0, DIGESTS, facts(serving=serving(None)), None) == (0, True)
+    assert compared(now(10), facts(), None) == (10, False)
+    assert compared(now(0), facts(), None) == (0, False)
+    assert compared(now(10), facts(serving=serving(None)), None) == (10, False)
+    by_hand = facts(serving=serving(None))
+    assert compared(now(0, people=""), by_hand, None) == (0, True)
+    assert compared(now(0), by_hand, None) == (0, False)
+    assert compared(now(0, people="", live_items=1), by_hand, None) == (0, False)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from stores.fresh_items import SqliteFreshItems
+from stores.live_file import LIVE_FILE
 from stores.releases import LocalReleases
 from stores.search_engine import connect
 from tests.index_loader.night_world import NightWorld
@@ -26,6 +28,13 @@ def store(tmp_path: Path, client: Any) -> Iterator[LocalReleases]:
     yield releases
     for release in releases.ids():
         client.indices.delete(index=f"items-{release.lower()}-*")
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Iterator[SqliteFreshItems]:
+    """Live items of the same home; none was told."""
+    with SqliteFreshItems(tmp_path / LIVE_FILE) as told:
+        yield told
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ the night would have written.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from contracts.night import Decision, SealedRelease, Step, StepVerdict, dataset_
 from contracts.night_settings import NightSettings
 from contracts.release import GateCheck, GateReport, Verdict
 from index_loader.night import handler
+from local_mode.dynamodb_local.server import create_live_table
 from stores.nights import Nights
 from stores.release_files import TrainingFacts, write_bundle
 from stores.releases import Releases
@@ -39,11 +41,17 @@ class NightWorld:
         self.client = s3_client(endpoint_url=endpoint)
         for bucket in (f"data-{name}", f"releases-{name}"):
             self.client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        with closing(boto3.client("dynamodb", endpoint_url=endpoint)) as tables:
+            create_live_table(tables, f"live-{name}")
         self.data = Bucket(f"data-{name}", client=self.client)
         self.nights = Nights(self.data)
         self.releases: Releases = S3Releases(f"releases-{name}", home / "other", client=self.client)
         self.settings = NightSettings(
-            data_bucket=self.data.name, releases_bucket=f"releases-{name}", home=home / "tmp", **settings
+            data_bucket=self.data.name,
+            releases_bucket=f"releases-{name}",
+            live_table=f"live-{name}",
+            home=home / "tmp",
+            **settings,
         )
         patch.setenv("AWS_ENDPOINT_URL", endpoint)
         patch.setattr(stores.s3_bucket, "s3_client", lambda: self.client)  # making one costs a tenth of a second

@@ -22,6 +22,7 @@ from index_loader.diff import diff
 from index_loader.publish import publish, rollback
 from index_loader.verify import verify
 from retrieval.opened import open_model
+from stores.fresh_items import SqliteFreshItems
 from stores.release_files import TrainingFacts, write_bundle
 from stores.releases import LocalReleases
 from stores.vector_index import ExactIndex
@@ -97,29 +98,31 @@ def test_an_index_that_misses_the_probes_is_refused() -> None:
     assert verify(open_model(model).index, model)["worst"] == 1.0
 
 
-def test_rollback_serves_the_one_before_and_then_the_one_before_that(store: LocalReleases) -> None:
+def test_rollback_serves_the_one_before_and_then_the_one_before_that(
+    store: LocalReleases, items: SqliteFreshItems
+) -> None:
     etag = None
     publications = []
     for seed in range(3):
         moved = publish(store, seal(store, toy_model(seed=seed)), None, etag)
         etag = moved.etag
         publications.append(moved.publication)
-    assert rollback(store).publication == publications[1]
-    assert rollback(store).publication == publications[0]
+    assert rollback(store, None, items).publication == publications[1]
+    assert rollback(store, None, items).publication == publications[0]
     with pytest.raises(NothingPublished):
-        rollback(store)
-    assert rollback(store, publications[2].id).publication == publications[2]
+        rollback(store, None, items)
+    assert rollback(store, publications[2].id, items).publication == publications[2]
     after = publish(store, seal(store, toy_model(seed=9)), None, store.serving().etag).publication
     assert after.sequence == 4
     assert after.previous == publications[2].id
 
 
-def test_a_rollback_to_a_corrupt_release_is_refused(store: LocalReleases) -> None:
+def test_a_rollback_to_a_corrupt_release_is_refused(store: LocalReleases, items: SqliteFreshItems) -> None:
     first, second = (seal(store, toy_model(seed=seed)) for seed in (1, 2))
     current = publish(store, second, None, publish(store, first, None, None).etag)
     (store.home / "releases" / first / "tower.safetensors").write_bytes(b"")
     with pytest.raises(ReleaseCorrupt):
-        rollback(store)
+        rollback(store, None, items)
     assert store.serving() == current
 
 

@@ -15,6 +15,7 @@ from index_loader.prepare import prepare
 from index_loader.publish import Loaded, publish, rollback
 from index_loader.run import newest_index, publish_or_load_again, run
 from index_loader.sweep import sweep
+from stores.fresh_items import SqliteFreshItems
 from stores.releases import LocalReleases
 from tests.index_loader.worlds import seal
 from tests.toy_world import toy_model
@@ -54,7 +55,9 @@ def test_an_index_that_is_not_good_enough_is_loaded_once_again(store: LocalRelea
     assert current.publication.verification["count"] == 200
 
 
-def test_what_serves_and_what_a_rollback_needs_stays(store: LocalReleases, client: Any) -> None:
+def test_what_serves_and_what_a_rollback_needs_stays(
+    store: LocalReleases, client: Any, items: SqliteFreshItems
+) -> None:
     published = [put(store, client, seed) for seed in range(4)]
     releases = [release for release, _ in published]
     orphan = prepare(store, client, releases[-1])
@@ -67,10 +70,10 @@ def test_what_serves_and_what_a_rollback_needs_stays(store: LocalReleases, clien
     sweep(store, client, keep=2, young_seconds=0, delete=True)
     left = names(client, *releases)
     assert [name for _, name in published[1:]] == [name for name in left if name != coming]
-    assert rollback(store, client=client).publication.index == published[2][1]
-    assert rollback(store, client=client).publication.index == published[1][1]
+    assert rollback(store, None, items, client).publication.index == published[2][1]
+    assert rollback(store, None, items, client).publication.index == published[1][1]
     with pytest.raises(IndexUnavailable):  # swept
-        rollback(store, client=client)
+        rollback(store, None, items, client)
     assert store.serving().publication.index == published[1][1]
 
 
