@@ -1,8 +1,9 @@
 """`tandem aws doctor | seed | publish | rollback | repair`: getting a deployment to serve, and putting it right.
 
 Parses, calls `local_mode.aws`, prints; `cli/aws_daily.py` has the commands that only look and ask, `cli/aws_nights.py`
-and `cli/aws_train.py` those of the nightly retrain, `cli/rehearsal.py` and `cli/nightly_rehearsal.py` need no account,
-`cli/aws_cost.py` what it costs and `cli/aws_leftovers.py` what is left of it. `cli/main.py` registers all.
+and `cli/aws_train.py` those of the nightly retrain, `cli/aws_jobs.py` jobs that somebody asks for, `cli/rehearsal.py`
+and `cli/nightly_rehearsal.py` need no account, `cli/aws_cost.py` what it costs and `cli/aws_leftovers.py` what is left
+of it. `cli/main.py` registers all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from cli import aws_cost, aws_daily, aws_leftovers, aws_nights, aws_train, nightly_rehearsal, rehearsal
+from cli import aws_cost, aws_daily, aws_jobs, aws_leftovers, aws_nights, aws_train, nightly_rehearsal, rehearsal
 from cli.aws_options import (
     DEFAULT_PREFIX,
     EngineAboveOption,
@@ -42,8 +43,9 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="A deployment in AWS: the first day and every other.", no_args_is_help=True)
     asking = (aws_daily.recommend, aws_daily.events, aws_daily.status, aws_daily.logs)
     nights = (aws_nights.run_nightly, aws_nights.pause, aws_nights.resume, aws_train.train)
-    owning = (aws_cost.cost, aws_leftovers.leftovers)
-    commands: tuple[Callable[..., None], ...] = (doctor, seed, *asking, publish, rollback, repair, *nights, *owning)
+    jobs, owning = (aws_jobs.batch, aws_jobs.forget), (aws_cost.cost, aws_leftovers.leftovers)
+    starting, putting_right = (doctor, seed, *asking), (publish, rollback, repair)
+    commands: tuple[Callable[..., None], ...] = (*starting, *putting_right, *nights, *jobs, *owning)
     for command in commands:
         group.command(command.__name__.replace("_", "-"))(command)
     group.command("rehearse-serving")(rehearsal.rehearse_serving)

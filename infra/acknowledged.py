@@ -15,7 +15,7 @@ from constructs import IConstruct
 from contracts.night import NIGHTS, Step
 from infra.events import EVENTS, EXPOSURES
 from infra.night.permissions import JOB_KINDS, VERDICTS
-from infra.night.rights import FUNCTIONS, JOBS, WHY
+from infra.night.rights import FUNCTIONS, JOBS, ON_DEMAND, WHY
 from infra.stacks import ServiceStack, StateStack
 from infra.storage import ERRORS_PREFIX
 
@@ -101,7 +101,7 @@ def _events(state: StateStack, service: ServiceStack) -> Iterator[Acknowledged]:
 
 def _serving(state: StateStack, service: ServiceStack) -> Iterator[Acknowledged]:
     bucket = _exported(state, state.storage.releases.bucket_arn)
-    for name in ("Recommend", "Events"):
+    for name in ("Recommend", "Events", "Items"):
         policy = _at(service, f"serving/{name}Policy")
         for folder in ("releases", "publications"):
             yield Acknowledged(
@@ -109,8 +109,9 @@ def _serving(state: StateStack, service: ServiceStack) -> Iterator[Acknowledged]
                 f"AwsSolutions-IAM5[Resource::{bucket}/{folder}/*]",
                 f"Training and publishing add objects below {folder}/; serving reads whichever the pointer names.",
             )
+    for name in ("Recommend", "Events"):
         yield Acknowledged(
-            policy,
+            _at(service, f"serving/{name}Policy"),
             "AwsSolutions-IAM5[Resource::*]",
             "X-Ray knows no resources; nor does EC2 for the network interfaces that Lambda makes (profile prod).",
         )
@@ -143,7 +144,7 @@ def _night_rights(state: StateStack, service: ServiceStack) -> Iterator[Acknowle
     """The keys that functions and jobs of a night share with every other night."""
     data, releases = (_exported(state, each.bucket_arn) for each in (state.storage.data, state.storage.releases))
     units = {f"night/functions/{name.capitalize()}Policy": FUNCTIONS[name] for name in service.night.functions}
-    units |= {f"night/{step.capitalize()}Policy": rights for step, rights in JOBS.items()}
+    units |= {f"night/{job.capitalize()}Policy": rights for job, rights in (JOBS | ON_DEMAND).items()}
     for path, rights in units.items():
         policy = _at(service, path)
         of_data = {*rights.data_read, *rights.data_write, *rights.data_delete}
@@ -169,11 +170,9 @@ def _night_rights(state: StateStack, service: ServiceStack) -> Iterator[Acknowle
 
 def _night_jobs(service: ServiceStack) -> Iterator[Acknowledged]:
     """What SageMaker does in the name of a job."""
-    for step in JOBS:
-        policy, kind = (
-            _at(service, f"night/{step.capitalize()}Policy"),
-            "Training" if step is Step.TRAIN else "Processing",
-        )
+    for job in (*JOBS, *ON_DEMAND):
+        policy = _at(service, f"night/{job.capitalize()}Policy")
+        kind = "Training" if job == Step.TRAIN else "Processing"
         yield Acknowledged(
             policy,
             "AwsSolutions-IAM5[Resource::*]",

@@ -63,7 +63,7 @@ class AlarmWhen(NamedTuple):
 def alarms(measures: Measures) -> list[AlarmWhen]:
     """All alarms of a deployment."""
     deployment = measures.deployment
-    made = [*_api(measures), *_functions(measures), _table(measures), _release(measures)]
+    made = [*_api(measures), *_functions(measures), *_tables(measures), _release(measures)]
     for log in measures.logs:
         made += _log(log, measures, deployment.stream_seconds)
     if measures.domain is not None and deployment.search is not None:
@@ -137,16 +137,28 @@ def _functions(measures: Measures) -> list[AlarmWhen]:
     return made
 
 
-def _table(measures: Measures) -> AlarmWhen:
-    return AlarmWhen(
-        "ProfilesThrottled",
-        measures.table_throttles(),
-        0,
-        "DynamoDB turned requests of profiles away: one user is written far too often, or the load more than doubled "
-        "within half an hour. Look for `too-many` among the events; otherwise wait, capacity on demand grows.",
-        2,
-        3,
-    )
+def _tables(measures: Measures) -> list[AlarmWhen]:
+    return [
+        AlarmWhen(
+            "ProfilesThrottled",
+            measures.profile_throttles(),
+            0,
+            "DynamoDB turned requests of profiles away: one user is written far too often, or the load more than "
+            "doubled within half an hour. Look for `too-many` among the events; otherwise wait, capacity on demand "
+            "grows.",
+            2,
+            3,
+        ),
+        AlarmWhen(
+            "LiveThrottled",
+            measures.live_throttles(),
+            0,
+            "DynamoDB turned requests of live data away: more than 1,000 items a second are told. Send the catalogue "
+            "more slowly, or let the night have it (`tandem aws seed`); what was refused was answered `not-written`.",
+            2,
+            3,
+        ),
+    ]
 
 
 def _log(log: ParquetLog, measures: Measures, stream_seconds: int) -> list[AlarmWhen]:

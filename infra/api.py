@@ -1,14 +1,12 @@
 """The HTTP API in front of the functions: routes, who may call, how often, and what is logged of a call.
 
-The routes are those of `lambda_user_tower.routing`. API Gateway matches `{id}` with one segment of a path, while an id
-may hold slashes; so beside each route with an id stands a greedy one, whose path the function sorts out (404 for what
-is no endpoint). The exact route wins, so the access log names the endpoint wherever it can. `stacks.py` makes one.
+The routes are those of `lambda_user_tower/gateway_routes.py`. `stacks.py` makes one.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Final, NamedTuple
+from typing import Final
 
 import jsii
 from aws_cdk import Aws, Duration
@@ -22,7 +20,7 @@ from constructs import Construct
 from infra.profiles import Deployment
 from infra.serving import Serving
 from infra.storage import log_group
-from lambda_user_tower.routing import Endpoint
+from lambda_user_tower.gateway_routes import routes
 
 STAGE: Final = "$default"
 """Paths begin at the host."""
@@ -40,29 +38,6 @@ ACCESS_LOG: Final = {
 """Never the path, the caller's address or a token's claims: each of them can name a user."""
 PREFLIGHT_HOURS: Final = 2
 """The longest that browsers believe an answer to a preflight."""
-WRITES_EVENTS: Final = frozenset({Endpoint.EVENTS})
-"""Endpoints of the events function; recommend has the others."""
-
-
-class Route(NamedTuple):
-    """What API Gateway matches, and whose it is."""
-
-    method: str
-    path: str
-    to_events: bool
-
-
-def routes() -> list[Route]:
-    """Every endpoint, and what catches the ids with slashes."""
-    exact, greedy = [], {}
-    for endpoint in Endpoint:
-        method, path = endpoint.split(" ")
-        to_events = endpoint in WRITES_EVENTS
-        exact.append(Route(method, path, to_events))
-        before, has_id, _ = path.partition("{id}")
-        if has_id:
-            greedy[method, before] = Route(method, f"{before}{{proxy+}}", to_events)
-    return [*exact, *greedy.values()]
 
 
 class Api(Construct):
@@ -93,13 +68,15 @@ class Api(Construct):
         self.invoke_arn = f"arn:{Aws.PARTITION}:execute-api:{Aws.REGION}:{Aws.ACCOUNT_ID}:{self.http.api_id}/*"
 
     def _add_routes(self, serving: Serving) -> None:
-        recommend = HttpLambdaIntegration("Recommend", serving.recommend_alias)
-        events = HttpLambdaIntegration("Events", serving.events_alias)
+        aliases = {"recommend": serving.recommend_alias, "events": serving.events_alias, "items": serving.items_alias}
+        functions = {name: HttpLambdaIntegration(name.capitalize(), alias) for name, alias in aliases.items()}
+        signed = HttpIamAuthorizer()
         for route in routes():
             self.http.add_routes(
                 path=route.path,
                 methods=[gateway.HttpMethod[route.method]],
-                integration=events if route.to_events else recommend,
+                integration=functions[route.function],
+                authorizer=signed if route.function == "items" else None,  # else the API's own
             )
 
 
@@ -131,7 +108,7 @@ def _cors(deployment: Deployment) -> gateway.CorsPreflightOptions | None:
         return None
     return gateway.CorsPreflightOptions(
         allow_origins=[*deployment.cors_origins],
-        allow_methods=[gateway.CorsHttpMethod.GET, gateway.CorsHttpMethod.POST],
+        allow_methods=[gateway.CorsHttpMethod[method] for method in ("GET", "POST", "PUT", "DELETE")],
         allow_headers=["authorization", "content-type"],
         max_age=Duration.hours(PREFLIGHT_HOURS),
     )

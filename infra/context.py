@@ -27,7 +27,7 @@ MAX_HISTORY_DAYS: Final = 36_500
 MAX_INSTANCES: Final = 20
 """Machines of one training; what SageMaker gives an account at most unless it asks."""
 SYNTHESIS_SETS: Final = frozenset(
-    {"home", "releases_bucket", "profiles_table", "events_stream", "opensearch_url", "opensearch_region"}
+    {"home", "releases_bucket", "profiles_table", "live_table", "events_stream", "opensearch_url", "opensearch_region"}
     | {"log_key", "log_key_secret", "service"}
 )
 """Settings of the functions that the stacks fill; a key in clear text has no place in a template."""

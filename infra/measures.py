@@ -29,11 +29,12 @@ MINUTES: Final = Duration.minutes(5)
 HOUR: Final = Duration.hours(1)
 """Of what is paid for, and of what moves slowly."""
 _MB_OF_A_GB: Final = 1_024
-TABLE_OPERATIONS: Final = (
+PROFILE_OPERATIONS: Final = (
     dynamodb.Operation.BATCH_GET_ITEM,
     dynamodb.Operation.GET_ITEM,
     dynamodb.Operation.PUT_ITEM,
 )
+LIVE_OPERATIONS: Final = (*PROFILE_OPERATIONS, dynamodb.Operation.QUERY, dynamodb.Operation.UPDATE_ITEM)
 """What the functions do (`permissions.py`)."""
 FRESHNESS: Final = "DeliveryToS3.DataFreshness"
 """Age of the oldest record that Firehose has not delivered, in seconds."""
@@ -56,7 +57,8 @@ class Measures(NamedTuple):
     @property
     def functions(self) -> dict[str, lambda_.IFunction]:
         """Those that answer callers, by name."""
-        return {"recommend": self.serving.recommend_alias, "events": self.serving.events_alias}
+        serving = self.serving
+        return {"recommend": serving.recommend_alias, "events": serving.events_alias, "items": serving.items_alias}
 
     def requests(self) -> cloudwatch.Metric:
         """Calls of the API, whatever became of them."""
@@ -125,11 +127,15 @@ class Measures(NamedTuple):
             period=period,
         )
 
-    def table_throttles(self) -> cloudwatch.IMetric:
+    def profile_throttles(self) -> cloudwatch.IMetric:
         """Requests of profiles that DynamoDB turned away."""
         return self.storage.profiles.metric_throttled_requests_for_operations(
-            operations=[*TABLE_OPERATIONS], period=MINUTES
+            operations=[*PROFILE_OPERATIONS], period=MINUTES
         )
+
+    def live_throttles(self) -> cloudwatch.IMetric:
+        """Requests of live data that DynamoDB turned away."""
+        return self.storage.live.metric_throttled_requests_for_operations(operations=[*LIVE_OPERATIONS], period=MINUTES)
 
     def stream(self, log: ParquetLog, name: str, statistic: str, period: Duration = MINUTES) -> cloudwatch.Metric:
         """A metric of the stream of one log."""
@@ -137,7 +143,9 @@ class Measures(NamedTuple):
 
     def paid_gb_seconds(self) -> cloudwatch.MathExpression:
         """Of the functions that answer callers: memory times the time that they ran."""
-        memory = {"recommend": self.deployment.recommend_memory_mb, "events": self.deployment.events_memory_mb}
+        deployment = self.deployment
+        memory = dict.fromkeys(("recommend", "items"), deployment.recommend_memory_mb)
+        memory["events"] = deployment.events_memory_mb
         ran = {name: function.metric_duration(statistic=SUM, period=HOUR) for name, function in self.functions.items()}
         parts = (f"FILL({name}, 0) * {memory[name] / _MB_OF_A_GB / 1_000:.9f}" for name in ran)
         return cloudwatch.MathExpression(
@@ -145,12 +153,14 @@ class Measures(NamedTuple):
         )
 
     def paid_units(self) -> list[cloudwatch.IMetric]:
-        """Read and write units of the table."""
-        table = self.storage.profiles
-        return [
-            table.metric_consumed_read_capacity_units(statistic=SUM, period=HOUR),
-            table.metric_consumed_write_capacity_units(statistic=SUM, period=HOUR),
-        ]
+        """Read and write units of the tables."""
+        units: list[cloudwatch.IMetric] = []
+        for name, table in (("profiles", self.storage.profiles), ("live", self.storage.live)):
+            units += [
+                table.metric_consumed_read_capacity_units(statistic=SUM, period=HOUR, label=f"{name}, read"),
+                table.metric_consumed_write_capacity_units(statistic=SUM, period=HOUR, label=f"{name}, written"),
+            ]
+        return units
 
     def paid_log_bytes(self) -> list[cloudwatch.IMetric]:
         """Bytes that each log group took."""

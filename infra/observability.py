@@ -105,7 +105,8 @@ def _rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
         [
             _graph("Firehose: oldest record, s", [measures.stream(log, FRESHNESS, MAXIMUM) for log in logs]),
             _graph("Firehose: records in", [measures.stream(log, "IncomingRecords", SUM) for log in logs]),
-            _graph("Profiles: turned away", [measures.table_throttles()]),
+            _graph("Profiles: turned away", [measures.profile_throttles()]),
+            _graph("Live data: turned away", [measures.live_throttles()]),
         ],
     ]
 
@@ -143,7 +144,7 @@ def _cost_rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
     rows: list[list[cloudwatch.IWidget]] = [
         [
             _graph("Paid: GB-seconds of functions, an hour", [measures.paid_gb_seconds()]),
-            _graph("Paid: units of the table, an hour", measures.paid_units()),
+            _graph("Paid: units of the tables, an hour", measures.paid_units()),
             _graph("Paid: bytes of logs, an hour", measures.paid_log_bytes()),
         ],
         [

@@ -6,6 +6,7 @@ actions that the running functions call to these. `serving.py` attaches them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from aws_cdk import aws_codedeploy as codedeploy
@@ -17,6 +18,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 
 from infra.storage import POINTER_KEY
+from stores.live_table import COUNT, FEED, ITEM, MERGE, TOMBSTONE
 
 RELEASE_KEYS: Final = ("releases/*", "publications/*", POINTER_KEY)
 """What serving reads of the bucket (`stores/releases.py`)."""
@@ -69,7 +71,54 @@ def read_profiles(table: dynamodb.ITableV2) -> iam.PolicyStatement:
 
 def write_profiles(table: dynamodb.ITableV2) -> iam.PolicyStatement:
     """The records of a batch, and a conditional write of each that changed; a refused one says what was there."""
-    return _allow(["dynamodb:BatchGetItem", "dynamodb:PutItem"], [table.table_arn])
+    return _allow(["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"], [table.table_arn])
+
+
+def read_live(table: dynamodb.ITableV2) -> list[iam.PolicyStatement]:
+    """What changed since the last look, and the counts of what is popular; never who left, nor whose a session was."""
+    return [_feed(table), _live(table, ["dynamodb:Query"], [COUNT])]
+
+
+def write_items(table: dynamodb.ITableV2) -> list[iam.PolicyStatement]:
+    """The catalogue between two nights, and how much of it serving has to know."""
+    return [_feed(table), _live(table, ["dynamodb:BatchGetItem", "dynamodb:UpdateItem"], [ITEM])]
+
+
+def write_users(table: dynamodb.ITableV2) -> list[iam.PolicyStatement]:
+    """Who left and whose a session was; which items an event may be of, and what is popular."""
+    return [
+        _live(table, ["dynamodb:UpdateItem"], [TOMBSTONE, MERGE]),
+        _live(table, ["dynamodb:BatchGetItem", "dynamodb:UpdateItem"], [ITEM]),
+        _live(table, ["dynamodb:PutItem"], [COUNT]),
+    ]
+
+
+def on_table(table: dynamodb.ITableV2, actions: Sequence[str]) -> iam.PolicyStatement:
+    """What a job or a step of a night does with all records of a table."""
+    return _allow([f"dynamodb:{action}" for action in actions], [table.table_arn])
+
+
+def follow_feed(table: dynamodb.ITableV2) -> iam.PolicyStatement:
+    """What of live data serving has to know, by time of change."""
+    return _allow(["dynamodb:Query"], [_feed_arn(table)])
+
+
+def _live(table: dynamodb.ITableV2, actions: list[str], kinds: list[str]) -> iam.PolicyStatement:
+    """Records of some kinds: the kind is the partition key, which IAM can look at."""
+    return iam.PolicyStatement(actions=actions, resources=[table.table_arn], conditions=_of_kinds(kinds))
+
+
+def _feed(table: dynamodb.ITableV2) -> iam.PolicyStatement:
+    """Items by time of change, for functions that answer callers."""
+    return iam.PolicyStatement(actions=["dynamodb:Query"], resources=[_feed_arn(table)], conditions=_of_kinds([ITEM]))
+
+
+def _of_kinds(kinds: list[str]) -> dict[str, object]:
+    return {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": kinds}}
+
+
+def _feed_arn(table: dynamodb.ITableV2) -> str:
+    return f"{table.table_arn}/index/{FEED}"
 
 
 def write_events(stream: firehose.IDeliveryStream) -> iam.PolicyStatement:

@@ -59,7 +59,7 @@ def steps() -> list[str]:
 def rows(measures: Measures, width: int) -> list[list[cloudwatch.IWidget]]:
     """Answers as widgets, three a row."""
     groups = {name: group.log_group_name for name, group in measures.serving.log_groups.items()}
-    recommend, events = [groups["Recommend"]], [groups["Events"]]
+    recommend, events, items = [groups["Recommend"]], [groups["Events"]], [groups["Items"]]
     kinds = cloudwatch.LogQueryVisualizationType
 
     def asked(
@@ -75,7 +75,7 @@ def rows(measures: Measures, width: int) -> list[list[cloudwatch.IWidget]]:
         ],
         [
             asked("What was missing in degraded slates", degraded(), recommend, kinds.TABLE),
-            asked("Failures of ours", failures(), [*recommend, *events], kinds.TABLE),
+            asked("Failures of ours", failures(), [*recommend, *events, *items], kinds.TABLE),
             *(
                 [asked("Nights: states by seconds", steps(), [measures.night.log.log_group_name], kinds.TABLE)]
                 if measures.night

@@ -1,4 +1,4 @@
-"""The functions of `lambda_user_tower`, from one bundle: recommend, events, and the check that a deploy must pass.
+"""The functions of `lambda_user_tower`, from one bundle: recommend, events, items, and the check of a deploy.
 
 Each has a role, a log group and permissions of its own. Versions are published with a snapshot of the opened release
 (SnapStart); callers reach the alias `live`, which CodeDeploy moves only after `deploy_check` has asked the new version
@@ -45,7 +45,7 @@ class Surroundings(NamedTuple):
 
 
 class Serving(Construct):
-    """recommend and events behind their aliases, and the gate between two versions."""
+    """recommend, events and items behind their aliases, and the gate between two versions."""
 
     def __init__(self, scope: Construct, construct_id: str, deployment: Deployment, around: Surroundings) -> None:
         super().__init__(scope, construct_id)
@@ -53,9 +53,10 @@ class Serving(Construct):
         self._code = lambda_.Code.from_asset(str(deployment.bundle))
         self._application = codedeploy.LambdaApplication(self, "Application")
         self.log_groups: dict[str, logs.LogGroup] = {}
-        self.recommend, self.events = self._make_recommend(), self._make_events()
+        self.recommend, self.events, self.items = self._make_recommend(), self._make_events(), self._make_items()
         self.recommend_alias = self._alias("Recommend", self.recommend)
         self.events_alias = self._alias("Events", self.events)
+        self.items_alias = self._alias("Items", self.items)
         self.deploy_check = self._gate()
 
     def _settings(self, name: str) -> LambdaSettings:
@@ -66,6 +67,7 @@ class Serving(Construct):
             releases_bucket=storage.releases.bucket_name,
             profiles_table=storage.profiles.table_name,
             events_stream=self._around.events.events.stream.delivery_stream_name,
+            live_table=storage.live.table_name,
             log_key_secret=storage.log_key.secret_arn,
             service=service_name(self._deployment, name),
         )
@@ -73,7 +75,11 @@ class Serving(Construct):
     def _make_recommend(self) -> lambda_.Function:
         """The only function that searches, and so the only one that profile `prod` puts beside the domain."""
         deployment, around, settings = self._deployment, self._around, self._settings("recommend")
-        statements = [*self._read_all(), permissions.read_profiles(around.storage.profiles)]
+        statements = [
+            *self._read_all(),
+            permissions.read_profiles(around.storage.profiles),
+            *permissions.read_live(around.storage.live),
+        ]
         if around.search is not None:
             settings = replace(settings, opensearch_url=around.search.endpoint, opensearch_region=Aws.REGION)
             statements.append(around.search.reading())
@@ -106,8 +112,32 @@ class Serving(Construct):
                 [
                     *self._read_all(),
                     permissions.write_profiles(around.storage.profiles),
+                    *permissions.write_users(around.storage.live),
                     permissions.write_events(around.events.events.stream),
                 ],
+            )
+        )
+
+    def _make_items(self) -> lambda_.Function:
+        """Encodes by what the release holds, as recommend does, so it has its size; it knows no user and no engine.
+
+        Without a snapshot, which would cost more than all its calls: a back end waits seconds for the first answer.
+        """
+        deployment, storage = self._deployment, self._around.storage
+        return self._make(
+            FunctionPlan(
+                "Items",
+                "lambda_user_tower.handler.items",
+                deployment.recommend_memory_mb,
+                deployment.events_timeout_seconds,
+                self._settings("items").to_env(),
+                function_role(self, "ItemsRole"),
+                [
+                    *permissions.read_releases(storage.releases),
+                    permissions.read_log_key(storage.log_key),
+                    *permissions.write_items(storage.live),
+                ],
+                snapshot=False,
             )
         )
 
@@ -128,7 +158,7 @@ class Serving(Construct):
         return lambda_.Alias(self, f"{name}Live", alias_name=ALIAS, version=function.current_version)
 
     def _gate(self) -> lambda_.Function:
-        """Move both aliases after one check: they are of one bundle, and events waits for recommend."""
+        """Move all aliases after one check: they are of one bundle, and the others wait for recommend."""
         group = codedeploy.LambdaDeploymentGroup(
             self,
             "RecommendDeployment",
@@ -151,7 +181,8 @@ class Serving(Construct):
         )
         group.add_pre_hook(check)
         self.recommend_alias.node.add_dependency(check)  # else the check might still ask the version before
-        self.events_alias.node.add_dependency(self.recommend_alias)
+        for alias in (self.events_alias, self.items_alias):
+            alias.node.add_dependency(self.recommend_alias)
         return check
 
 

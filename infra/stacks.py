@@ -50,6 +50,7 @@ class StateStack(Stack):
             PublicationPointer=f"s3://{self.storage.releases.bucket_name}/{POINTER_KEY}",
             DataBucket=self.storage.data.bucket_name,
             ProfilesTable=self.storage.profiles.table_name,
+            LiveTable=self.storage.live.table_name,
             LogKeySecret=self.storage.log_key.secret_arn,
             SearchEndpoint=self.search.endpoint if self.search else "",
         )
@@ -92,6 +93,7 @@ class ServiceStack(Stack):
             Database=events.database_name,
             RecommendFunction=serving.recommend_alias.function_arn,
             EventsFunction=serving.events_alias.function_arn,
+            ItemsFunction=serving.items_alias.function_arn,
             **{f"{name}LogGroup": group.log_group_name for name, group in serving.log_groups.items()},
             AccessLogGroup=api.access_log.log_group_name,
             Dashboard=deployment.prefix,

@@ -1,4 +1,4 @@
-"""What is kept: the bucket of releases and of the pointer, the bucket of events, profiles, and the key of the logs.
+"""What is kept: the buckets of releases and of events, the tables of profiles and of live data, the key of the logs.
 
 It does not know who reads or writes; `permissions.py` says that. `stacks.py` makes one, in the stack that holds data.
 """
@@ -15,8 +15,10 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from contracts.night import NIGHTS, TRAININGS
+from contracts.processing_job import ASKED
 from infra.profiles import Deployment
 from stores.dynamodb_table import KEY
+from stores.live_table import CHANGED, EXPIRES, FEED, ID, KIND
 
 POINTER_KEY: Final = "current.json"
 """The object that says what serves (`stores/releases.py`)."""
@@ -25,6 +27,8 @@ OLD_VERSION_DAYS: Final = 30
 """A pointer or a release that was overwritten or deleted by mistake can be fetched back for so long."""
 ERROR_DAYS: Final = 30
 """What Firehose could not convert waits so long for somebody to look."""
+ASKED_DAYS: Final = 7
+"""Ids that a job was given: the longest that one which broke off is gone on with."""
 NIGHT_PREFIX: Final = f"{NIGHTS}n"
 """Of the folder of every night, but not of the lease: its token must never begin anew."""
 LARGE_BYTES: Final = 1 << 20
@@ -71,7 +75,7 @@ class Storage(Construct):
         )
         self.releases = self._logged_bucket("Releases", versioned=True, lifecycle_rules=_release_rules())
         self.data = self._logged_bucket("Data", lifecycle_rules=_data_rules(deployment.retention_days))
-        self.profiles = self._table()
+        self.profiles, self.live = self._profiles(), self._live()
         self.log_key = secretsmanager.Secret(
             self,
             "LogKey",
@@ -102,14 +106,28 @@ class Storage(Construct):
             **more,  # type: ignore[arg-type]  # keywords of the two callers above
         )
 
-    def _table(self) -> dynamodb.TableV2:
-        """One record a user, read by key: paid by request, for nights and campaigns differ by a hundred times."""
+    def _profiles(self) -> dynamodb.TableV2:
+        """One record a user, read by key; those of anonymous sessions expire."""
+        return self._table("Profiles", partition_key=_key(KEY), time_to_live_attribute=EXPIRES)
+
+    def _live(self) -> dynamodb.TableV2:
+        """What changes between two nights (`stores/live_table.py`); a local index can be read consistently."""
+        feed = dynamodb.LocalSecondaryIndexProps(index_name=FEED, sort_key=_key(CHANGED, dynamodb.AttributeType.NUMBER))
+        return self._table(
+            "Live",
+            partition_key=_key(KIND),
+            sort_key=_key(ID),
+            local_secondary_indexes=[feed],
+            time_to_live_attribute=EXPIRES,
+        )
+
+    def _table(self, name: str, **more: object) -> dynamodb.TableV2:
+        """Paid by request, for nights and campaigns differ by a hundred times."""
         keep = self._deployment.keep_data
         encryption = dynamodb.TableEncryptionV2
         return dynamodb.TableV2(
             self,
-            "Profiles",
-            partition_key=dynamodb.Attribute(name=KEY, type=dynamodb.AttributeType.STRING),
+            name,
             billing=dynamodb.Billing.on_demand(),
             encryption=encryption.aws_managed_key() if keep else encryption.dynamo_owned_key(),
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
@@ -117,7 +135,12 @@ class Storage(Construct):
             ),
             deletion_protection=keep,
             removal_policy=removal_policy(self._deployment),
+            **more,  # type: ignore[arg-type]  # keywords of the two callers above
         )
+
+
+def _key(name: str, kind: dynamodb.AttributeType = dynamodb.AttributeType.STRING) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=kind)
 
 
 def _release_rules() -> list[s3.LifecycleRule]:
@@ -140,6 +163,7 @@ def _data_rules(retention_days: int) -> list[s3.LifecycleRule]:
             (EXPOSURES_PREFIX, retention_days),
             (ERRORS_PREFIX, min(ERROR_DAYS, retention_days)),
             (TRAININGS, LARGE_DAYS),
+            (ASKED, ASKED_DAYS),
         )
     ]
     nights = [

@@ -21,16 +21,17 @@ from constructs import Construct
 
 from contracts.night import Step
 from contracts.night_settings import NightSettings
+from contracts.processing_job import ML
 from contracts.training_image import needs_torchrun
 from infra.night.definition import definition
 from infra.night.functions import SERVICE, Around, NightFunctions, machine_name
 from infra.night.images import Image, image_for
-from infra.night.jobs import ML
 from infra.night.permissions import assumed_by_jobs, of_rights, run_job, run_night
 from infra.night.plan import (
     CALLS,
     CODE,
     DATA_BUCKET,
+    LIVE_TABLE,
     MULTI_GPU_HYPERPARAMETER,
     PROCESSING_IMAGE,
     PROFILES_TABLE,
@@ -44,7 +45,7 @@ from infra.night.plan import (
     placeholder,
     role_name,
 )
-from infra.night.rights import JOBS
+from infra.night.rights import JOBS, ON_DEMAND, Rights
 from infra.night.schedule import NightSchedule
 from infra.profiles import Deployment
 from infra.serving import service_name
@@ -69,6 +70,7 @@ def plan_of(deployment: Deployment) -> NightPlan:
             data_bucket=placeholder(DATA_BUCKET),
             releases_bucket=placeholder(RELEASES_BUCKET),
             profiles_table=placeholder(PROFILES_TABLE),
+            live_table=placeholder(LIVE_TABLE),
             dataset=size.dataset,
             engine_above=size.engine_above,
             few_events_percent=size.few_events_percent,
@@ -101,7 +103,9 @@ class Night(Construct):
         self.code = assets.Asset(self, "Code", path=str(size.jobs))
         self.training_image = image_for(stack, size.training_image, size.training_instance)
         self.processing_image = image_for(stack, size.processing_image, size.processing_instance)
-        self.roles = {step: self._job_role(step) for step in JOBS}
+        self.roles = {step: self._job_role(step, rights) for step, rights in JOBS.items()}
+        self.on_demand = {job: self._job_role(job, rights) for job, rights in ON_DEMAND.items()}
+        """Of jobs that the machine does not start: `tandem aws batch`, `tandem aws forget`."""
         self.topic = sns.Topic(self, "Topic", enforce_ssl=True)
         if deployment.alarm_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(deployment.alarm_email))
@@ -126,21 +130,24 @@ class Night(Construct):
             "TrainingInstances": str(size.training_instances),
             "TrainingSpot": str(size.spot).lower(),
             "CodeArchive": self.code.s3_object_url,
+            "ProcessingImage": self.processing_image.address,
+            "ProcessingInstance": size.processing_instance,
+            **{f"{job.capitalize()}JobRole": role.role_arn for job, role in self.on_demand.items()},
         }
 
-    def _image(self, step: Step) -> Image:
-        return self.training_image if step is Step.TRAIN else self.processing_image
+    def _image(self, job: str) -> Image:
+        return self.training_image if job == Step.TRAIN else self.processing_image
 
-    def _job_role(self, step: Step) -> iam.Role:
+    def _job_role(self, job: str, rights: Rights) -> iam.Role:
         """What a job is run as; SageMaker takes it on when the state machine, or a person, passes it."""
-        name, kind = step.capitalize(), "training" if step is Step.TRAIN else "processing"
+        name, kind = job.capitalize(), "training" if job == Step.TRAIN else "processing"
         role = iam.Role(self, f"{name}Role", assumed_by=assumed_by_jobs())
         iam.Policy(
             self,
             f"{name}Policy",
             statements=[
-                *of_rights(JOBS[step], self._storage, None, self.machine_name),
-                *run_job(kind, self._image(step).repository_arn, self.code),
+                *of_rights(rights, self._storage, None, self.machine_name),
+                *run_job(kind, self._image(job).repository_arn, self.code),
             ],
             roles=[role],
         )
@@ -183,6 +190,7 @@ class Night(Construct):
             DATA_BUCKET: storage.data.bucket_name,
             RELEASES_BUCKET: storage.releases.bucket_name,
             PROFILES_TABLE: storage.profiles.table_name,
+            LIVE_TABLE: storage.live.table_name,
             CODE: self.code.s3_object_url,
             TRAINING_IMAGE: self.training_image.address,
             PROCESSING_IMAGE: self.processing_image.address,

@@ -27,7 +27,7 @@ from infra.storage import Storage
 
 LIGHT_MEMORY_MB: Final = 512
 """Of those that move documents and ask the domain: the SDKs take a fifth of it, and CPU comes with memory."""
-WHOLE_RELEASE: Final = frozenset({"seal", "prepare", "load", "verify"})
+WHOLE_RELEASE: Final = frozenset({"seal", "prepare", "load", "verify", "publish"})
 """Functions that bring the files of a release, and open them."""
 SERVICE: Final = "night"
 """What their log lines and metrics go by, behind the prefix."""
@@ -87,6 +87,7 @@ class NightFunctions(Construct):
         return NightSettings(
             data_bucket=storage.data.bucket_name,
             releases_bucket=storage.releases.bucket_name,
+            live_table=storage.live.table_name,
             opensearch_url=search.endpoint if search else "",
             opensearch_region=Aws.REGION if search else "",
             dataset=size.dataset,

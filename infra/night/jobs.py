@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from contracts.night import Step
+from contracts.processing_job import CODE_FOLDER, DATASET_FOLDER, ML, SCRATCH
+from contracts.processing_job import ENTRY_POINT as PROCESSING_ENTRY_POINT
 from infra.night.plan import (
     CODE,
     MULTI_GPU_HYPERPARAMETER,
@@ -22,19 +24,7 @@ from infra.night.plan import (
 
 Parameters = dict[str, Any]
 
-ML: Final = "/opt/ml"
-"""Where SageMaker puts things into a container."""
-CODE_FOLDER: Final = f"{ML}/processing/input/code"
-DATASET_FOLDER: Final = f"{ML}/processing/input/dataset"
-SCRATCH: Final = f"{ML}/processing"
-"""For temporary files: on the volume that the job was given, not in the container's own layer."""
 CHECKPOINTS: Final = f"{ML}/checkpoints"
-BOOTSTRAP: Final = (
-    "import glob,os,sys,tarfile,tempfile as t;d=t.mkdtemp();"
-    f"tarfile.open(glob.glob('{CODE_FOLDER}/*')[0]).extractall(d,filter='data');"
-    "os.chdir(d);os.execv(sys.executable,[sys.executable,'job.py',*sys.argv[1:]])"
-)
-"""Unpacks the archive and becomes `job.py`; at most 256 characters in one line, as SageMaker asks of an entrypoint."""
 ENTRY_POINT: Final = "train.py"
 LOG_LEVEL: Final = "20"
 """INFO; the toolkit takes the number."""
@@ -111,7 +101,7 @@ def processing_parameters(plan: NightPlan, step: Step) -> Parameters:
         "RoleArn": placeholder(role_name(step)),
         "AppSpecification": {
             "ImageUri": placeholder(PROCESSING_IMAGE),
-            "ContainerEntrypoint": ["python3", "-c", BOOTSTRAP],
+            "ContainerEntrypoint": [*PROCESSING_ENTRY_POINT],
             "ContainerArguments.$": _arguments(step),
         },
         "Environment": {"TMPDIR": SCRATCH, **{name: value for name, value in plan.settings.to_env().items() if value}},

@@ -62,7 +62,11 @@ def of_rights(rights: Rights, storage: Storage, search: Search | None, machine: 
         methods = [f"es:ESHttp{method}" for method in rights.search]
         statements.append(_allow(methods, [f"{search.domain_arn}/*"]))
     if rights.profiles:
-        statements.append(permissions.write_profiles(storage.profiles))
+        statements.append(permissions.on_table(storage.profiles, rights.profiles))
+    if rights.live:
+        statements.append(permissions.on_table(storage.live, rights.live))
+    if rights.feed:
+        statements.append(permissions.follow_feed(storage.live))
     if rights.executions:
         statements.append(_allow(["states:DescribeExecution"], [arn("states", f"execution:{machine}:*")]))
     return statements

@@ -23,7 +23,7 @@ FUNCTION_SECONDS: Final = {
     "merge": MINUTE,
     "merged": 15 * MINUTE,
     "verify": 15 * MINUTE,
-    "publish": 5 * MINUTE,
+    "publish": 15 * MINUTE,
     "sweep": 15 * MINUTE,
     "finish": MINUTE,
     "fail": 5 * MINUTE,
@@ -65,7 +65,7 @@ CALLS: Final = {
 }
 """What a task does → the end of its resource's ARN, which begins with the partition."""
 REGION, TOPIC, DATA_BUCKET = "Region", "Topic", "DataBucket"
-RELEASES_BUCKET, PROFILES_TABLE = "ReleasesBucket", "ProfilesTable"
+RELEASES_BUCKET, PROFILES_TABLE, LIVE_TABLE = "ReleasesBucket", "ProfilesTable", "LiveTable"
 CODE, TRAINING_IMAGE, PROCESSING_IMAGE = "CodeArchive", "TrainingImage", "ProcessingImage"
 
 
@@ -73,7 +73,7 @@ def placeholders(plan: NightPlan) -> set[str]:
     """Every name that a definition of this plan leaves open."""
     roles = {role_name(step) for step in (*PROCESSING_STEPS, Step.TRAIN)}
     functions = {function_name(each) for each in functions_of(plan)}
-    stores = {DATA_BUCKET, RELEASES_BUCKET, PROFILES_TABLE}
+    stores = {DATA_BUCKET, RELEASES_BUCKET, PROFILES_TABLE, LIVE_TABLE}
     return {*CALLS, REGION, TOPIC, CODE, TRAINING_IMAGE, PROCESSING_IMAGE, *stores, *roles, *functions}
 
 

@@ -122,7 +122,7 @@ class _Use:
 
 def monthly(load: Load, sizes: Sizes, prices: Prices) -> list[Line]:
     """The lines of a month, those of nothing left out. Raises RequestInvalid where the file has no price of one."""
-    uses = [*_serving(load, sizes), *_profiles(load, sizes), *_events(load), *_kept(load, sizes)]
+    uses = [*_serving(load, sizes), *_profiles(load, sizes), *_live(load), *_events(load), *_kept(load, sizes)]
     uses += [*_search(sizes), *_night(load, sizes, prices), *_watching(load, sizes)]
     return [_line(use, prices) for use in uses if use.amount]
 
@@ -161,6 +161,15 @@ def _profiles(load: Load, sizes: Sizes) -> Iterator[_Use]:
     yield _Use("profiles", "kept restorable", stored_gb * sizes.restorable, "dynamodb.restorable")
 
 
+def _live(load: Load) -> Iterator[_Use]:
+    """What serving looks at beside a release, what is told of items, and what is counted of them."""
+    looks = _looks(load.requests_per_day, assumed.RECOMMEND_MS.value, assumed.LIVE_SECONDS.value)
+    counts = _looks(load.event_calls_per_day, assumed.EVENTS_MS.value, assumed.COUNT_SECONDS.value)
+    told = load.items * assumed.TOLD_SHARE.value * assumed.TOLD_UNITS.value
+    yield _Use("live data", "reads", looks * DAYS / 1e6, "dynamodb.reads")
+    yield _Use("live data", "writes", (told + counts * assumed.COUNT_UNITS.value) * DAYS / 1e6, "dynamodb.writes")
+
+
 def _events(load: Load) -> Iterator[_Use]:
     step = assumed.FIREHOSE_STEP_KB.value
     billed_kb = math.ceil(assumed.EVENT_RECORD_KB.value / step) * step
@@ -182,15 +191,16 @@ def _kept(load: Load, sizes: Sizes) -> Iterator[_Use]:
 
 
 def _pointer_looks(load: Load) -> float:
-    """A day's: one a call, and at most one a second of each process that runs."""
-    looks = 0.0
-    for calls, ms in (
-        (load.requests_per_day, assumed.RECOMMEND_MS.value),
-        (load.event_calls_per_day, assumed.EVENTS_MS.value),
-    ):
-        processes = math.ceil(assumed.PEAK.value * calls / DAY_SECONDS * ms / 1_000)
-        looks += min(calls, processes * DAY_SECONDS / assumed.POINTER_SECONDS.value)
-    return looks
+    """A day's, of both functions."""
+    every = assumed.POINTER_SECONDS.value
+    recommends = _looks(load.requests_per_day, assumed.RECOMMEND_MS.value, every)
+    return recommends + _looks(load.event_calls_per_day, assumed.EVENTS_MS.value, every)
+
+
+def _looks(calls_per_day: float, ms: float, every_seconds: float) -> float:
+    """A day's: one a call, and at most one every so often of each process that runs."""
+    processes = math.ceil(assumed.PEAK.value * calls_per_day / DAY_SECONDS * ms / 1_000)
+    return min(calls_per_day, processes * DAY_SECONDS / every_seconds)
 
 
 def _search(sizes: Sizes) -> Iterator[_Use]:

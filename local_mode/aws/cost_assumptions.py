@@ -50,6 +50,15 @@ KEPT_RELEASES: Final = Assumption(
 KEPT_INDEXES: Final = Assumption(4.0, "indexes", "the three that one may go back to, and the next one")
 KEPT_SNAPSHOTS: Final = Assumption(4.0, "snapshots", "of the dataset: those of the releases that are kept")
 POINTER_SECONDS: Final = Assumption(1.0, "s", "a process looks at the pointer so often (TANDEM_POINTER_CHECK_SECONDS)")
+LIVE_SECONDS: Final = Assumption(
+    5.0, "s", "a process looks for live items so often (TANDEM_LIVE_CHECK_SECONDS); one read unit where nothing is new"
+)
+TOLD_SHARE: Final = Assumption(0.02, "of the items", "assumed: told anew, in and out of stock, in a day")
+TOLD_UNITS: Final = Assumption(
+    8.0, "write units", "a told item: 3 KB with the vectors of two releases, once in the table and once in its index"
+)
+COUNT_SECONDS: Final = Assumption(10.0, "s", "a process writes its counts of what is popular so often, at most")
+COUNT_UNITS: Final = Assumption(4.0, "write units", "a hundred items of a bucket, once in the table")
 PEAK: Final = Assumption(4.0, "times", "the busiest hour over the mean of the day, in shops and media")
 LOG_KB: Final = Assumption(
     1.6, "KB", "of a call: 0.75 KB line and metrics (measured), the runtime's three lines, and the access log"
@@ -80,7 +89,7 @@ LIGHT_SECONDS: Final = Assumption(
 )
 TRANSITIONS: Final = Assumption(60.0, "transitions a night", "each state once, and some looks at a merge")
 
-ALARM_METRICS: Final = Assumption(24.0, "metrics", "of all alarms without a search domain (infra/alarms.py)")
+ALARM_METRICS: Final = Assumption(31.0, "metrics", "of all alarms without a search domain (infra/alarms.py)")
 SEARCH_ALARM_METRICS: Final = Assumption(3.0, "metrics", "of the alarms of a search domain (infra/alarms.py)")
 CUSTOM_METRICS: Final = Assumption(
     12.0, "metrics", "those that have data on an ordinary day: three of slates, four of events, five of a night"

@@ -37,6 +37,9 @@ class Deployment:
     events_stream: str
     recommend_log_group: str
     events_log_group: str
+    live_table: str = ""
+    """Fresh items, who left, live counts; empty where the stacks are older than these."""
+    items_log_group: str = ""
     search_endpoint: str = ""
     """URL of the search domain; empty where the profile has none."""
     night_state_machine: str = ""
@@ -51,6 +54,16 @@ class Deployment:
     """How many."""
     training_spot: str = ""
     """`true` or `false`."""
+    recommend_job_role: str = ""
+    """ARN; it and what follows are empty where the stacks are older than jobs on demand."""
+    forget_job_role: str = ""
+    """ARN."""
+    recommend_function: str = ""
+    """ARN of its alias."""
+    processing_image: str = ""
+    processing_instance: str = ""
+    code_archive: str = ""
+    """`s3://…` of what `make build` made of the deployed version."""
 
     def needed(self, *names: str) -> None:
         """Raise DeploymentNotFound where one of these outputs is missing: the stacks are of an older version."""

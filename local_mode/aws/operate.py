@@ -13,6 +13,7 @@ from batch_job.log_sources import S3Source
 from batch_job.repair import Plan, Repair, repair_profiles
 from contracts.fitted import HEAD_ITEMS
 from contracts.release import Publication
+from index_loader.fresh_encodings import encoded_around
 from index_loader.publish import publish as publish_release
 from index_loader.publish import rollback as roll_back
 from index_loader.run import run as run_loading
@@ -47,7 +48,8 @@ def publish(
     engine = stores.engine_for(stores.releases.manifest(release).n_items, engine_above)
     try:
         loaded = run_loading(stores.releases, engine, release, progress=progress) if engine is not None else None
-        moved = publish_release(stores.releases, release, None, etag, served_model=model, loaded=loaded)
+        with encoded_around(stores.releases, release, stores.fresh_items):
+            moved = publish_release(stores.releases, release, None, etag, served_model=model, loaded=loaded)
     finally:
         if engine is not None:
             engine.close()
@@ -61,10 +63,10 @@ def rollback(stores: AwsStores, to: str | None, *, force: bool = False) -> Publi
     what opening its release raises.
     """
     if force or not stores.deployment.search_endpoint:
-        return roll_back(stores.releases, to).publication
+        return roll_back(stores.releases, to, stores.fresh_items).publication
     client = stores.search(SEARCH_SECONDS)
     try:
-        return roll_back(stores.releases, to, client).publication
+        return roll_back(stores.releases, to, stores.fresh_items, client).publication
     finally:
         client.close()
 
@@ -80,10 +82,10 @@ def repair(
     """Hold the profiles against the event log in the data bucket; `since` and the rest as in `Plan`.
 
     Events have the age that the environment of this process gives them, by default that of the functions. Raises
-    NothingPublished, LogUnavailable, ProfilesUnavailable, StoreUnavailable.
+    NothingPublished, LogUnavailable, LiveDataUnavailable, ProfilesUnavailable, StoreUnavailable.
     """
     catalogue = stores.releases.open_catalogue(stores.releases.serving().publication.release)
     max_age_days = LambdaSettings.from_env().event_max_age_days
     log = S3Source(f"s3://{stores.deployment.data_bucket}/{EVENTS}", client=stores.account.client("s3"))
     plan = Plan(catalogue.schema, max_age_days, since, rebuild, dry_run)
-    return repair_profiles(log, stores.profiles, plan, progress)
+    return repair_profiles(log, stores.profiles, plan, progress, stores.identities)

@@ -101,7 +101,7 @@ def _published(night: Night, stores: AwsStores, gate: GateReport, engine_above: 
             _tell(night, f"copying {gate.release} to {stores.releases.place}")
             stores.releases.copy_in(night.store, gate.release)
     engine = stores.engine_for(manifest.n_items, engine_above)
-    place = Place(stores.releases, stores.profiles, engine, night.clock, night.progress)
+    place = Place(stores.releases, stores.profiles, stores.fresh_items, engine, night.clock, night.progress)
     try:
         current = stores.releases.current()
         if current is not None and current.publication.release == gate.release:

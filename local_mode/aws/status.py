@@ -39,6 +39,7 @@ def status(stores: AwsStores) -> list[Part]:
         ("serving", _serving),
         ("api", _api),
         ("profiles", _profiles),
+        ("live", _live),
         ("events", _stream),
         ("nights", _nights),
     ]
@@ -87,10 +88,19 @@ def _api(stores: AwsStores) -> Part:
 
 
 def _profiles(stores: AwsStores) -> Part:
-    table = stores.account.client("dynamodb").describe_table(TableName=stores.deployment.profiles_table)["Table"]
-    facts = {"status": table["TableStatus"], "users": table["ItemCount"], "bytes": table["TableSizeBytes"]}
-    found = f"{table['TableStatus']}, {table['ItemCount']:,} users some hours ago"  # DynamoDB counts every six hours
-    return Part("profiles", table["TableStatus"] in ("ACTIVE", "UPDATING"), found, facts)
+    return _table(stores, "profiles", stores.deployment.profiles_table, "users")
+
+
+def _live(stores: AwsStores) -> Part:
+    stores.deployment.needed("live_table")
+    return _table(stores, "live", stores.deployment.live_table, "records")
+
+
+def _table(stores: AwsStores, part: str, name: str, what: str) -> Part:
+    table = stores.account.client("dynamodb").describe_table(TableName=name)["Table"]
+    facts = {"status": table["TableStatus"], what: table["ItemCount"], "bytes": table["TableSizeBytes"]}
+    found = f"{table['TableStatus']}, {table['ItemCount']:,} {what} some hours ago"  # DynamoDB counts every six hours
+    return Part(part, table["TableStatus"] in ("ACTIVE", "UPDATING"), found, facts)
 
 
 def _stream(stores: AwsStores) -> Part:

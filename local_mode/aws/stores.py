@@ -15,6 +15,8 @@ from contracts.errors import ServerUnavailable
 from contracts.fitted import HEAD_ITEMS
 from local_mode.aws.account import Account
 from local_mode.aws.deployment import Deployment
+from stores.dynamodb_fresh_items import DynamoDBFreshItems
+from stores.dynamodb_identities import DynamoDBIdentities
 from stores.dynamodb_profiles import DynamoDBProfiles
 from stores.s3_bucket import Bucket
 from stores.s3_releases import S3Releases
@@ -48,6 +50,18 @@ class AwsStores:
     @cached_property
     def profiles(self) -> DynamoDBProfiles:
         return DynamoDBProfiles(self.deployment.profiles_table, client=self.account.client("dynamodb"))
+
+    @cached_property
+    def fresh_items(self) -> DynamoDBFreshItems:
+        """Raises DeploymentNotFound where the stacks are older than live data."""
+        self.deployment.needed("live_table")
+        return DynamoDBFreshItems(self.deployment.live_table, client=self.account.client("dynamodb"))
+
+    @cached_property
+    def identities(self) -> DynamoDBIdentities:
+        """Raises DeploymentNotFound where the stacks are older than live data."""
+        self.deployment.needed("live_table")
+        return DynamoDBIdentities(self.deployment.live_table, client=self.account.client("dynamodb"))
 
     @cached_property
     def data(self) -> Bucket:

@@ -1,7 +1,7 @@
 """One training in SageMaker from a laptop, started by the ModelTrainer of SageMaker's SDK.
 
 The SDK uploads the archive of the jobs and scripts of its own, which unpack it and start `train.py` with the variables
-that SageMaker's toolkit sets too. Its import takes five seconds: it happens in `start`. `training_watch.py` watches
+that SageMaker's toolkit sets too. Its import takes five seconds: it happens in `start`. `job_watch.py` watches
 the job; `tandem aws train` prints what both return.
 """
 

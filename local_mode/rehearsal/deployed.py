@@ -56,6 +56,13 @@ class Deployed:
             functions=self._functions(NIGHT_HANDLERS),
         )
 
+    def output(self, name: str) -> str:
+        """What a stack puts out under a name. Raises TemplateUnresolved."""
+        for stack, template in self._templates.items():
+            if name in template.get("Outputs", {}):
+                return self._led(self.stacks[stack].text(template["Outputs"][name]["Value"]))
+        raise TemplateUnresolved(f"no stack puts out {name}.")
+
     def files(self) -> tuple[str, dict[str, Path]]:
         """The bucket of assets, and key → file of those that a deploy uploads as they are."""
         bucket = self.assembly.asset_bucket()

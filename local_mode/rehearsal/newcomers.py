@@ -18,7 +18,7 @@ from contracts.errors import VerificationFailed
 from contracts.event import MAX_EVENTS
 from contracts.night import dataset_listing, dataset_prefix
 from data_sources.dataset import Dataset, open_dataset, write_dataset
-from local_mode.rehearsal.walk import Step, call
+from local_mode.rehearsal.walk import FOUND_SECONDS, Step, call
 from stores.mirrored_folder import mirror
 from stores.s3_bucket import Bucket
 
@@ -64,7 +64,7 @@ class Shop:
         found = open_dataset(self.folder)
         if not found.items.width:
             return  # a bare list of sequences has no catalogue: an item is there when somebody takes it
-        like = found.items.filter(pl.col("item_id") == _popular(found)).with_columns(item_id=pl.lit(NEW_ITEM))
+        like = found.items.filter(pl.col("item_id") == self.popular(1)[0]).with_columns(item_id=pl.lit(NEW_ITEM))
         users = found.users if found.users.width else None
         write_dataset(self.folder, found.schema, found.events, users, pl.concat([found.items, like]))
         mirror(self.folder, self.bucket, dataset_prefix(self.name), dataset_listing(self.name))
@@ -72,8 +72,8 @@ class Shop:
     def newcomers(self) -> int:
         """Somebody new, who takes what is popular and the new item, and others who take it too; how many events."""
         found = open_dataset(self.folder)
-        popular = found.events["item_id"].value_counts(sort=True)["item_id"].head(EACH + 2).to_list()
-        fans = found.events["user_id"].value_counts(sort=True)["user_id"].head(FANS).to_list()
+        popular = _by_events(found, "item_id").head(EACH + 2).to_list()
+        fans = _by_events(found, "user_id").head(FANS).to_list()
         return self._send([(NEW_USER, item) for item in (*popular, NEW_ITEM)] + [(fan, NEW_ITEM) for fan in fans])
 
     def recommend(self, user: str) -> dict[str, Any]:
@@ -83,10 +83,29 @@ class Shop:
         )
         return answer
 
+    def popular(self, number: int) -> list[str]:
+        """The most popular items, best first."""
+        return [str(item) for item in _by_events(open_dataset(self.folder), "item_id")[:number]]
+
+    def popular_item(self) -> tuple[str, dict[str, Any]]:
+        """See the function of this name."""
+        return popular_item(self.folder)
+
+    def somebody(self) -> str:
+        """A user who has done much, and is none of the fans."""
+        return str(_by_events(open_dataset(self.folder), "user_id")[FANS])
+
     def similar(self, item: str) -> list[str]:
         """Items like one; none where the release does not know it."""
         step = call(self.url, f"/v1/items/{item}/similar", None, "similar items")
         return [each["item_id"] for each in step.answer["items"]] if step.status == 200 else []
+
+    def await_similar(self, item: str) -> None:
+        """Until the API knows an item that was told. Raises VerificationFailed where it does not come to."""
+        until = time.monotonic() + FOUND_SECONDS
+        while not self.similar(item):
+            expected(time.monotonic() < until, f"{item} was told, and is not known after {FOUND_SECONDS:.0f} s.")
+            time.sleep(_AGAIN_SECONDS)
 
     def await_release(self, release: str) -> None:
         """Until the API serves a release. Raises VerificationFailed where it goes on serving another."""
@@ -112,8 +131,20 @@ def expected(kept: bool, otherwise: str) -> None:
         raise VerificationFailed(otherwise)
 
 
-def _popular(found: Dataset) -> str:
-    return str(found.events["item_id"].value_counts(sort=True)["item_id"][0])
+def popular_item(dataset: Path) -> tuple[str, dict[str, Any]]:
+    """The most popular item of a dataset, and its features as a client tells them; empty where items have none."""
+    found = open_dataset(dataset)
+    item = str(_by_events(found, "item_id")[0])
+    if not found.items.width:
+        return item, {}
+    rows = found.items.filter(pl.col("item_id") == item).drop("item_id").to_dicts()
+    return item, {name: value for row in rows for name, value in row.items() if value is not None}
+
+
+def _by_events(found: Dataset, column: str) -> pl.Series:
+    """Items or users, those with most events first; of those with as many, always the same."""
+    counted = found.events.group_by(column).len()
+    return counted.sort("len", column, descending=[True, False])[column]
 
 
 def _expect(step: Step) -> Any:

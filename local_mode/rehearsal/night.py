@@ -181,7 +181,7 @@ def nights_of(
         clients: dict[str, Any] = {
             name: stack.enter_context(closing(Session().client(name))) for name in ("s3", "sns", "sqs", "stepfunctions")
         }
-        _upload_assets(deployed, clients["s3"])
+        upload_assets(deployed, clients["s3"])
         inbox = _subscribe(night, clients["sns"], clients["sqs"])
         homes = {
             arn: {**environment, "TANDEM_HOME": str(scratch / "functions" / plan.step)}
@@ -198,7 +198,7 @@ def nights_of(
         yield Nights(night, sagemaker, functions, faults, states, machine, clients["sqs"], inbox)
 
 
-def _upload_assets(deployed: Deployed, s3: Any) -> None:
+def upload_assets(deployed: Deployed, s3: Any) -> None:
     """What `cdk deploy` uploads as it is: the archive of the jobs."""
     bucket, files = deployed.files()
     if bucket not in {each["Name"] for each in s3.list_buckets()["Buckets"]}:

@@ -26,11 +26,14 @@ _NO_API: Final = {"ApiUrl": "http://127.0.0.1"}
 
 def seeded(
     standing: StandIns, folder: Path, data: Path | None, say: Callable[[str], None], progress: Progress
-) -> Seeded:
-    """Train on `data` (None: a generated world) and make the stand-ins serve it from the search engine."""
+) -> tuple[Path, Seeded]:
+    """Train on `data` (None: a generated world) and make the stand-ins serve it from the search engine.
+
+    Returns the dataset too.
+    """
     dataset = prepare(folder, data, 0, say)
     with stores_of(standing, folder) as stores:
-        return seed_with(stores, dataset, progress)
+        return dataset, seed_with(stores, dataset, progress)
 
 
 @contextmanager

@@ -14,11 +14,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from lambda_user_tower.routing import Endpoint
+from lambda_user_tower.gateway_routes import routes
 from lambda_user_tower.settings import LambdaSettings
 from local_mode.lambda_runtime.function import Function
 from local_mode.lambda_runtime.gateway import DEFAULT_ROUTE, Gateway
-from local_mode.rehearsal.stand_ins import REGION, RELEASES, SECRET, STREAM, TABLE, StandIns
+from local_mode.rehearsal.stand_ins import LIVE_TABLE, REGION, RELEASES, SECRET, STREAM, TABLE, StandIns
 
 BUDGET_MS: Final = 1_000
 """Of a request: this machine runs every stand-in beside the functions."""
@@ -29,8 +29,11 @@ TIMEOUT_SECONDS: Final = 30.0
 HANDLERS: Final = {
     "recommend": "lambda_user_tower.handler.handler",
     "events": "lambda_user_tower.handler.events",
+    "items": "lambda_user_tower.handler.items",
 }
 """Function → what AWS calls."""
+WITHOUT_SNAPSHOT: Final = frozenset({"items"})
+"""As the stacks have it (`infra/serving.py`)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def settings_of(stand_ins: StandIns, service: str, home: Path) -> LambdaSettings
         budget_ms=BUDGET_MS,
         releases_bucket=RELEASES,
         profiles_table=TABLE,
+        live_table=LIVE_TABLE,
         events_stream=STREAM,
         log_key_secret=SECRET,
         opensearch_url=stand_ins.search_url,
@@ -80,7 +84,8 @@ def functions_of(
                 | stand_ins.environment
                 | dict(more or {})
             )
-            function = Function(bundle, handler, told, timeout_seconds=TIMEOUT_SECONDS, snap_start=snap_start)
+            snap = snap_start and name not in WITHOUT_SNAPSHOT
+            function = Function(bundle, handler, told, timeout_seconds=TIMEOUT_SECONDS, snap_start=snap)
             functions[name] = stack.enter_context(function)
         yield functions
 
@@ -91,9 +96,9 @@ def behind_a_gateway(
     port: int = 0,
     authorise: Callable[[dict[str, Any]], dict[str, Any] | HTTPStatus] | None = None,
 ) -> Iterator[Rehearsed]:
-    """The functions by HTTP on the loopback: events to `events`, everything else to `recommend`."""
-    routes = {str(Endpoint.EVENTS): functions["events"], DEFAULT_ROUTE: functions["recommend"]}
-    gateway = Gateway(routes, port, authorise)
+    """The functions by HTTP on the loopback, each behind its routes; what has none is recommend's 404."""
+    known = {route.key: functions[route.function] for route in routes() if route.function in functions}
+    gateway = Gateway(known | {DEFAULT_ROUTE: functions["recommend"]}, port, authorise)
     thread = threading.Thread(target=gateway.serve_forever, name="gateway")
     thread.start()
     try:

@@ -30,6 +30,7 @@ _CREDENTIALS: Final = {
 RELEASES: Final = "rehearsal-releases"
 DATA: Final = "rehearsal-data"
 TABLE: Final = "rehearsal-profiles"
+LIVE_TABLE: Final = "rehearsal-live"
 STREAM: Final = "rehearsal-events"
 SECRET: Final = "rehearsal-log-key"  # the name of one
 ACCOUNT: Final = "123456789012"
@@ -65,6 +66,7 @@ class StandIns:
             "ReleasesBucket": RELEASES,
             "DataBucket": DATA,
             "ProfilesTable": TABLE,
+            "LiveTable": LIVE_TABLE,
             "EventsStream": STREAM,
             "RecommendLogGroup": "/aws/lambda/recommend",
             "EventsLogGroup": "/aws/lambda/events",
@@ -141,3 +143,4 @@ def make_resources() -> None:
         )
         client["secretsmanager"].create_secret(Name=SECRET, SecretString=os.urandom(16).hex())
         dynamodb_local.create_profiles_table(client["dynamodb"], TABLE)
+        dynamodb_local.create_live_table(client["dynamodb"], LIVE_TABLE)

@@ -1,15 +1,16 @@
 """Two nights in a row, as a deployment has them, each asked for what it promised; then the first one again.
 
-Seed, a day of events, a night; an item and a user that were not there before, another night on top; a rollback. Every
-promise is asked of the API over HTTP, and a broken one ends it. `tandem aws nightly-rehearsal` prints what it returns.
+Seed, a day of events, a night; an item and a user that were not there before, what changes live (`live_day.py`),
+another night on top; a rollback. Every promise is asked of the API over HTTP, and a broken one ends it. `tandem aws
+nightly-rehearsal` prints what it returns.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from contracts.errors import VerificationFailed
 from contracts.night import NightOutcome, Outcome
@@ -17,9 +18,13 @@ from contracts.release import Publication
 from local_mode.aws.operate import rollback
 from local_mode.aws.stores import AwsStores
 from local_mode.publishing import StepClock
+from local_mode.rehearsal.live_day import TOLD_ITEM, LiveDay, check_night, live_day, never_missing, tell_late
 from local_mode.rehearsal.newcomers import NEW_ITEM, NEW_USER, Shop, expected
 from local_mode.rehearsal.night import Ended, Nights, Passage
 from stores.nights import Nights as NightStore
+
+AFTER_SNAPSHOT: Final = "Seal"
+"""State of a night whose dataset has long been taken."""
 
 See = Callable[[Passage], None]
 Say = Callable[[str], None]
@@ -105,12 +110,36 @@ def on_top(rehearsal: Rehearsal, done: TwoNights, first: SeenNight, clock: StepC
         rehearsal.say(f"The second day: {events} events, {NEW_USER} and {NEW_ITEM} among them.")
         done.slates["before"] = shop.recommend(NEW_USER)
         expected(not shop.similar(NEW_ITEM), f"{NEW_ITEM} is known before the night that trains on it.")
+    with clock("live"):
+        day = live_day(shop)
+        rehearsal.say(f"Told live: {TOLD_ITEM if day.like else 'nothing of items'}; {day.leaver} has left.")
     with clock("second night"):
-        second = a_night(rehearsal, done)
+        second = _night_without_a_gap(rehearsal, done, day)
     with clock("what it serves"):
         _check_second(rehearsal, done, second.publication.release)
+        for promise in check_night(shop, rehearsal.stores, second.outcome.night, second.publication.release, day):
+            _kept(done, rehearsal.say, promise)
     with clock("rollback"):
         _check_rollback(rehearsal, done, first.publication.release)
+        if day.like:
+            expected(bool(shop.similar(TOLD_ITEM)), f"{TOLD_ITEM} is not known after the rollback.")
+            _kept(done, rehearsal.say, f"{TOLD_ITEM} is served over the release that lacks it")
+
+
+def _night_without_a_gap(rehearsal: Rehearsal, done: TwoNights, day: LiveDay) -> SeenNight:
+    """A night that takes an item in, while the API is asked for it all the time."""
+    if not day.like:
+        return a_night(rehearsal, done)
+
+    def see(passage: Passage) -> None:
+        rehearsal.see(passage)
+        if (passage.state, passage.what) == (AFTER_SNAPSHOT, "entered"):
+            tell_late(rehearsal.shop)
+
+    with never_missing(rehearsal.shop, TOLD_ITEM):
+        seen = a_night(replace(rehearsal, see=see), done)
+    _kept(done, rehearsal.say, f"{TOLD_ITEM} was known from before the night until {seen.publication.release}")
+    return seen
 
 
 def published(ended: Ended, store: NightStore, seconds: float, logs: Callable[[], str]) -> SeenNight:

@@ -94,6 +94,8 @@ def releases(workplace: Path) -> list[str]:
 ELSEWHERE = {
     "aws rehearse-serving": "starts servers of its own: tests/rehearsal runs it",
     "aws nightly-rehearsal": "likewise",
+    "aws batch": "its job is really run, of this deployment nothing is: tests/rehearsal/test_asked_jobs.py",
+    "aws forget": "likewise",
     "aws train": "needs the SDK of SageMaker in a process of its own: tests/local_mode/test_aws_training.py runs it",
 }
 EXAMPLES = sorted(name for name in commands() if name.startswith("aws ") and name not in ELSEWHERE)

@@ -16,14 +16,14 @@ import pytest
 
 from contracts.night import Step
 from contracts.night_settings import NightSettings
+from contracts.processing_job import BOOTSTRAP, ML
 from contracts.training_image import CPU_TAG, GPU_TAG, needs_torchrun
 from index_loader.night import handler
 from infra.context import read_deployment
 from infra.night.construct import plan_of
 from infra.night.definition import definition
-from infra.night.jobs import BOOTSTRAP, ML
 from infra.night.plan import FUNCTION_SECONDS, INDEX_FUNCTIONS, NightPlan, functions_of, placeholders
-from infra.night.rights import FUNCTIONS, JOBS, WHY
+from infra.night.rights import FUNCTIONS, JOBS, ON_DEMAND, WHY
 from infra.night.states import EXPLAIN
 from local_mode.aws.findings import Wanted
 from tests.infra.synthesis import PROFILES, Synthesised, allowed_actions, cdk_context, several, text_of
@@ -212,7 +212,7 @@ def test_every_light_step_is_a_function_that_exists(deployment: Synthesised) -> 
 
 def test_functions_that_hold_a_release_have_room_for_it(prod: Synthesised) -> None:
     for name, function in _night_functions(prod).items():
-        whole = name in ("seal", "prepare", "load", "verify")
+        whole = name in ("seal", "prepare", "load", "verify", "publish")
         assert (function["MemorySize"] >= 3_008) is whole, name
         assert (function.get("EphemeralStorage", {}).get("Size", 512) >= 3 * 700) is whole, name
 
@@ -223,6 +223,7 @@ def test_functions_are_told_what_their_settings_read(deployment: Synthesised) ->
         settings = NightSettings.from_env(variables)
         assert "storageData" in settings.data_bucket
         assert "storageReleases" in settings.releases_bucket
+        assert "storageLive" in settings.live_table
         assert bool(settings.opensearch_url) is (deployment.profile != "mini")
         assert settings.prefix == f"tandem-{deployment.profile}"
         assert settings.service == f"{settings.prefix}-night"
@@ -252,17 +253,20 @@ def _resources(statements: list[dict[str, Any]], action: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("step", JOBS)
-def test_a_job_may_do_what_its_line_says(step: Step, dev: Synthesised) -> None:
-    statements, rights = dev.statements(f"night{step.capitalize()}Policy"), JOBS[step]
-    kind = "TrainingJobs" if step is Step.TRAIN else "ProcessingJobs"
+@pytest.mark.parametrize("job", [*JOBS, *ON_DEMAND])
+def test_a_job_may_do_what_its_line_says(job: str, dev: Synthesised) -> None:
+    statements, rights = dev.statements(f"night{job.capitalize()}Policy"), (JOBS | ON_DEMAND)[job]
+    kind = "TrainingJobs" if job == Step.TRAIN else "ProcessingJobs"
     wanted = {"s3:GetObject", "s3:ListBucket", "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"}
     wanted |= {"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}
     wanted |= {f"logs:{each}" for each in ("CreateLogGroup", "CreateLogStream", "DescribeLogStreams", "PutLogEvents")}
     wanted |= {"s3:AbortMultipartUpload", "s3:PutObject"} if rights.data_write else set()
     wanted |= {"s3:DeleteObject"} if rights.data_delete else set()
-    wanted |= {"dynamodb:BatchGetItem", "dynamodb:PutItem"} if rights.profiles else set()
+    wanted |= {f"dynamodb:{each}" for each in (*rights.profiles, *rights.live, *(["Query"] if rights.feed else []))}
     assert allowed_actions(statements) == wanted
+    for table, actions in (("storageProfiles", rights.profiles), ("storageLive", rights.live)):
+        for action in actions:
+            assert any(table in each for each in _resources(statements, f"dynamodb:{action}")), action
     written = {each.split("/", 1)[1] for each in _resources(statements, "s3:PutObject")}
     assert written == set(rights.data_write), "no job writes releases"
     (metrics,) = (each for each in statements if "cloudwatch:PutMetricData" in several(each["Action"]))
@@ -271,11 +275,22 @@ def test_a_job_may_do_what_its_line_says(step: Step, dev: Synthesised) -> None:
     assert len(code) == 1, "the archive, and nothing else of CDK's bucket"
 
 
+def test_only_nights_that_publish_or_sweep_write_live_data(deployment: Synthesised) -> None:
+    """The feed is asked with the table; whoever only reads it cannot change what serving follows."""
+    for name, rights in {**FUNCTIONS, **JOBS}.items():
+        assert bool(set(rights.live) - {"Query"}) is (name in ("publish", "sweep")), name
+        assert rights.feed is (name in ("publish", "sweep")), name
+    for name, wanted in (("Publish", ["", "/index/feed"]), ("Sweep", ["/index/feed"])):
+        asked = _resources(deployment.statements(f"nightfunctions{name}Policy"), "dynamodb:Query")
+        assert sorted(each.partition(">")[2] for each in asked) == wanted
+
+
 def test_only_backfill_writes_profiles_and_only_publish_the_pointer(deployment: Synthesised) -> None:
     policies = [*deployment.resources("AWS::IAM::Policy")]
     own = {name: deployment.statements(name) for name in policies if name.startswith("night")}
     writers = {name for name, each in own.items() if "dynamodb:PutItem" in allowed_actions(each)}
-    assert {re.sub(r"[0-9A-F]{8}$", "", name) for name in writers} == {"nightBackfillPolicy"}
+    names = {re.sub(r"[0-9A-F]{8}$", "", name) for name in writers}
+    assert names == {"nightBackfillPolicy", "nightForgetPolicy"}, "the second when somebody asks, never in a night"
     pointer = {
         name
         for name, each in own.items()
@@ -286,10 +301,11 @@ def test_only_backfill_writes_profiles_and_only_publish_the_pointer(deployment: 
 
 def test_jobs_are_run_as_roles_that_only_sagemaker_takes_on(deployment: Synthesised) -> None:
     roles = {name: each for name, each in deployment.resources("AWS::IAM::Role").items() if name.startswith("night")}
+    names = [*JOBS, *ON_DEMAND]
     jobs = [
-        each for name, each in roles.items() if any(name.startswith(f"night{step.capitalize()}Role") for step in JOBS)
+        each for name, each in roles.items() if any(name.startswith(f"night{job.capitalize()}Role") for job in names)
     ]
-    assert len(jobs) == len(JOBS)
+    assert len(jobs) == len(names)
     for role in jobs:
         (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
         assert trust["Principal"] == {"Service": "sagemaker.amazonaws.com"}
@@ -361,7 +377,7 @@ def test_what_commands_look_up_of_the_night_is_in_the_outputs(deployment: Synthe
 
 def test_every_wildcard_of_a_key_has_its_reason() -> None:
     def keys() -> Iterator[str]:
-        for rights in (*FUNCTIONS.values(), *JOBS.values()):
+        for rights in (*FUNCTIONS.values(), *JOBS.values(), *ON_DEMAND.values()):
             for part in (*rights[:6],):
                 yield from part
 

@@ -29,6 +29,8 @@ NIGHT_KEYS = (
     r"snapshots/\*(\.files\.json)?",
     r"datasets/\*(\.files\.json)?",
     r"trainings/\*",
+    r"nights/\*/snapshot\.json",
+    r"(asked|forgotten|recommendations)/\*",
 )
 WILDCARD_RESOURCES = {
     r"<tandem-\w+-state:\w+Data\w+>/(errors/)?(events|exposures)/\*": "Firehose names its files itself.",

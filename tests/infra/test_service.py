@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from contracts.event_columns import EVENT_COLUMNS, EXPOSURE_COLUMNS
-from infra.api import routes
+from lambda_user_tower.gateway_routes import OF_EVENTS, OF_ITEMS, routes
 from lambda_user_tower.routing import Endpoint, find_endpoint
 from lambda_user_tower.settings import LambdaSettings
 from local_mode.aws.deployment import Deployment
 from tests.infra.synthesis import Synthesised, allowed_actions, several, text_of
 
 RECOMMEND, EVENTS = "lambda_user_tower.handler.handler", "lambda_user_tower.handler.events"
+ITEMS = "lambda_user_tower.handler.items"
 CHECK = "lambda_user_tower.deploy_check.handler"
-ANSWERING = pytest.mark.parametrize("handler", [RECOMMEND, EVENTS])
+ANSWERING = pytest.mark.parametrize("handler", [RECOMMEND, EVENTS, ITEMS])
+SNAPSHOTS = pytest.mark.parametrize("handler", [RECOMMEND, EVENTS])
 
 
 def _settings(deployment: Synthesised, handler: str) -> LambdaSettings:
@@ -26,11 +29,11 @@ def _settings(deployment: Synthesised, handler: str) -> LambdaSettings:
     return LambdaSettings.from_env({name: text_of(value) for name, value in variables.items()})
 
 
-@pytest.mark.parametrize("handler", [RECOMMEND, EVENTS, CHECK])
+@pytest.mark.parametrize("handler", [RECOMMEND, EVENTS, ITEMS, CHECK])
 def test_functions_run_the_one_bundle_on_its_own_python(deployment: Synthesised, handler: str) -> None:
     function = deployment.function(handler)
     assert (function["Runtime"], function["Architectures"]) == ("python3.14", ["arm64"])
-    keys = {deployment.function(each)["Code"]["S3Key"] for each in (RECOMMEND, EVENTS, CHECK)}
+    keys = {deployment.function(each)["Code"]["S3Key"] for each in (RECOMMEND, EVENTS, ITEMS, CHECK)}
     assert len(keys) == 1
 
 
@@ -39,6 +42,7 @@ def test_handlers_exist() -> None:
 
     assert callable(handler.handler)
     assert callable(handler.events)
+    assert callable(handler.items)
     assert callable(deploy_check.handler)
 
 
@@ -48,6 +52,7 @@ def test_the_environment_is_what_the_settings_read(deployment: Synthesised, hand
     assert settings.in_aws
     assert "storageReleases" in settings.releases_bucket
     assert "storageProfiles" in settings.profiles_table
+    assert "storageLive" in settings.live_table
     assert settings.events_stream == outputs["EventsStream"]
     assert "storageLogKey" in settings.log_key_secret
     assert settings.log_key == ""
@@ -58,17 +63,17 @@ def test_only_recommend_is_told_of_the_domain(dev: Synthesised, mini: Synthesise
     recommend = _settings(dev, RECOMMEND)
     assert recommend.opensearch_url.startswith("https://<tandem-dev-state:")
     assert recommend.opensearch_region == "<AWS::Region>"
-    assert _settings(dev, EVENTS).opensearch_url == ""
+    assert _settings(dev, EVENTS).opensearch_url == _settings(dev, ITEMS).opensearch_url == ""
     assert _settings(mini, RECOMMEND).opensearch_url == ""
 
 
 def test_settings_of_the_context_reach_the_functions(synthesised: Callable[..., Synthesised]) -> None:
     tuned = synthesised(profile="mini", **TUNED)
-    for handler in (RECOMMEND, EVENTS):
+    for handler in (RECOMMEND, EVENTS, ITEMS):
         assert _settings(tuned, handler).rerank.diversity == "mmr"
 
 
-@ANSWERING
+@SNAPSHOTS
 def test_versions_are_snapshots_behind_the_alias(deployment: Synthesised, handler: str) -> None:
     assert deployment.function(handler)["SnapStart"] == {"ApplyOn": "PublishedVersions"}
     assert deployment.function(handler)["TracingConfig"] == {"Mode": "Active"}
@@ -79,16 +84,27 @@ def test_versions_are_snapshots_behind_the_alias(deployment: Synthesised, handle
     assert "EphemeralStorage" not in deployment.function(handler)
 
 
+def test_items_opens_what_recommend_opens_and_keeps_no_snapshot(deployment: Synthesised) -> None:
+    """A back end waits for a cold start, and a kept snapshot would cost more than all its calls."""
+    items = deployment.function(ITEMS)
+    assert items["MemorySize"] == deployment.function(RECOMMEND)["MemorySize"], "it opens a whole release"
+    assert "SnapStart" not in items
+    assert items.get("TracingConfig", {}).get("Mode") != "Active", "its role may send no traces"
+    alias = deployment.one("AWS::Lambda::Alias", "servingItemsLive")
+    assert (alias["Name"], "servingItemsCurrentVersion" in text_of(alias["FunctionVersion"])) == ("live", True)
+
+
 def test_the_alias_moves_only_after_the_check_of_the_new_version(deployment: Synthesised) -> None:
     aliases = deployment.whole("AWS::Lambda::Alias")
-    (name, recommend), (_, events) = sorted(aliases.items(), reverse=True)
+    (name, recommend), (_, items), (_, events) = sorted(aliases.items(), reverse=True)
     update = recommend["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
     assert "servingDeployCheck" in text_of(update["BeforeAllowTrafficHook"])
     group = deployment.one("AWS::CodeDeploy::DeploymentGroup")
     assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaAllAtOnce"
     assert group["AutoRollbackConfiguration"]["Enabled"] is True
     assert any("servingDeployCheck" in each for each in recommend["DependsOn"])
-    assert name in events["DependsOn"], "both aliases move after one check"
+    assert name in events["DependsOn"], "all aliases move after one check"
+    assert name in items["DependsOn"], "all aliases move after one check"
 
 
 def test_the_check_knows_and_may_call_the_new_version_alone(deployment: Synthesised) -> None:
@@ -114,7 +130,7 @@ NETWORK = {
 
 
 def test_recommend_reads_and_writes_nothing(deployment: Synthesised) -> None:
-    wanted = OWN_LOG | TRACES | RELEASES | {"dynamodb:GetItem", "secretsmanager:GetSecretValue"}
+    wanted = OWN_LOG | TRACES | RELEASES | {"dynamodb:GetItem", "dynamodb:Query", "secretsmanager:GetSecretValue"}
     wanted |= {"es:ESHttpGet", "es:ESHttpPost"} if deployment.profile != "mini" else set()
     wanted |= NETWORK if deployment.profile == "prod" else set()
     assert allowed_actions(deployment.statements("servingRecommendPolicy")) == wanted
@@ -125,12 +141,44 @@ def test_events_writes_profiles_and_the_log(deployment: Synthesised) -> None:
         OWN_LOG
         | TRACES
         | RELEASES
-        | {"dynamodb:BatchGetItem", "dynamodb:PutItem"}
+        | {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
         | {"firehose:PutRecordBatch", "secretsmanager:GetSecretValue"}
     )
 
 
-@pytest.mark.parametrize("policy", ["servingRecommendPolicy", "servingEventsPolicy"])
+def test_items_writes_items_and_nothing_of_users(deployment: Synthesised) -> None:
+    statements = deployment.statements("servingItemsPolicy")
+    wanted = {"dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "secretsmanager:GetSecretValue"}
+    assert allowed_actions(statements) == OWN_LOG | RELEASES | wanted
+    assert not [each for each in statements if "Profiles" in str(each["Resource"])]
+
+
+def _reached(deployment: Synthesised, policy: str) -> set[tuple[str, str, str]]:
+    """(action, `feed` or `table`, kind of records) of live data that a policy allows."""
+    reached = set()
+    for statement in deployment.statements(policy):
+        resources = [text_of(each) for each in several(statement["Resource"])]
+        if not any("storageLive" in each for each in resources):
+            continue
+        ((resource,), ((operator, keys),)) = resources, statement["Condition"].items()
+        assert operator == "ForAllValues:StringEquals"
+        part = {"": "table", "/index/feed": "feed"}[resource.partition(">")[2]]
+        actions = [each.removeprefix("dynamodb:") for each in several(statement["Action"])]
+        reached |= {(action, part, kind) for action in actions for kind in several(keys["dynamodb:LeadingKeys"])}
+    return reached
+
+
+def test_each_function_reaches_only_its_kinds_of_live_data(deployment: Synthesised) -> None:
+    """Who left and whose a session was is read by nobody who answers callers."""
+    follow = ("Query", "feed", "item")
+    assert _reached(deployment, "servingRecommendPolicy") == {follow, ("Query", "table", "count")}
+    items = {(action, "table", "item") for action in ("BatchGetItem", "UpdateItem")}
+    assert _reached(deployment, "servingItemsPolicy") == {follow, *items}
+    users = {("UpdateItem", "table", kind) for kind in ("tombstone", "merge")}
+    assert _reached(deployment, "servingEventsPolicy") == {*items, *users, ("PutItem", "table", "count")}
+
+
+@pytest.mark.parametrize("policy", ["servingRecommendPolicy", "servingEventsPolicy", "servingItemsPolicy"])
 def test_functions_read_releases_publications_and_the_pointer(deployment: Synthesised, policy: str) -> None:
     (reads,) = (each for each in deployment.statements(policy) if each["Action"] == "s3:GetObject")
     keys = sorted(text_of(each).split("/", 1)[1] for each in reads["Resource"])
@@ -154,7 +202,7 @@ def test_of_serving_only_recommend_of_prod_is_in_the_network(deployment: Synthes
 def test_log_groups_forget(deployment: Synthesised) -> None:
     groups = deployment.resources("AWS::Logs::LogGroup")
     assert {each["RetentionInDays"] for each in groups.values()} == {90 if deployment.profile == "prod" else 14}
-    for handler in (RECOMMEND, EVENTS, CHECK):
+    for handler in (RECOMMEND, EVENTS, ITEMS, CHECK):
         assert deployment.function(handler)["LoggingConfig"]["LogGroup"]["Ref"] in groups
 
 
@@ -172,15 +220,38 @@ def _integrations(deployment: Synthesised) -> dict[str, str]:
 def test_every_endpoint_has_its_route_and_function(deployment: Synthesised) -> None:
     called = _integrations(deployment)
     for endpoint in Endpoint:
-        part = "EventsLive" if endpoint is Endpoint.EVENTS else "RecommendLive"
+        part = "EventsLive" if endpoint in OF_EVENTS else "ItemsLive" if endpoint in OF_ITEMS else "RecommendLive"
         assert part in called.pop(endpoint), endpoint
-    assert set(called) == {"GET /v1/users/{proxy+}", "GET /v1/items/{proxy+}"}, "ids with slashes, and nothing else"
+    greedy = {
+        "GET /v1/users/{proxy+}": "RecommendLive",
+        "GET /v1/items/{proxy+}": "RecommendLive",
+        "PUT /v1/users/{proxy+}": "EventsLive",
+        "DELETE /v1/users/{proxy+}": "EventsLive",
+        "POST /v1/users/{proxy+}": "EventsLive",
+        "PUT /v1/items/{proxy+}": "ItemsLive",
+        "PATCH /v1/items/{proxy+}": "ItemsLive",
+    }
+    assert called.keys() == greedy.keys(), "ids with slashes, and nothing else"
+    assert all(part in called[route] for route, part in greedy.items())
 
 
-def test_an_id_with_slashes_finds_a_route_and_then_its_endpoint() -> None:
-    path = "/v1/users/a/b/c/recommendations"
-    (greedy,) = (each for each in routes() if "+" in each.path and path.startswith(each.path.partition("{")[0]))
-    assert find_endpoint(greedy.method, path) == (Endpoint.FOR_USER, "a/b/c")
+@pytest.mark.parametrize(
+    ("method", "path", "endpoint"),
+    [
+        ("GET", "/v1/users/a/b/c/recommendations", Endpoint.FOR_USER),
+        ("DELETE", "/v1/users/a/b/c", Endpoint.DELETE_USER),
+        ("POST", "/v1/users/a/b/c/merge", Endpoint.MERGE),
+        ("PUT", "/v1/items/a/b/c", Endpoint.PUT_ITEM),
+        ("PATCH", "/v1/items/a/b/c", Endpoint.PATCH_ITEM),
+    ],
+)
+def test_an_id_with_slashes_finds_a_route_and_then_its_endpoint(method: str, path: str, endpoint: Endpoint) -> None:
+    (greedy,) = (
+        each
+        for each in routes()
+        if "+" in each.path and each.method == method and path.startswith(each.path.partition("{")[0])
+    )
+    assert find_endpoint(greedy.method, path) == (endpoint, "a/b/c")
 
 
 def test_callers_sign_where_no_issuer_is_named(deployment: Synthesised) -> None:
@@ -202,11 +273,15 @@ TUNED: dict[str, Any] = {
 
 def test_with_an_issuer_callers_show_its_token(synthesised: Callable[..., Synthesised]) -> None:
     tuned = synthesised(profile="mini", **TUNED)
-    assert {each["AuthorizationType"] for each in tuned.resources("AWS::ApiGatewayV2::Route").values()} == {"JWT"}
+    of_items = {str(endpoint) for endpoint in OF_ITEMS} | {"PUT /v1/items/{proxy+}", "PATCH /v1/items/{proxy+}"}
+    for route in tuned.resources("AWS::ApiGatewayV2::Route").values():  # items are told by back ends, which sign
+        wanted = "AWS_IAM" if route["RouteKey"] in of_items else "JWT"
+        assert route["AuthorizationType"] == wanted, route["RouteKey"]
     authorizer = tuned.one("AWS::ApiGatewayV2::Authorizer")
     assert authorizer["JwtConfiguration"] == {"Audience": ["web", "app"], "Issuer": "https://login.shop.example/"}
     cors = tuned.one("AWS::ApiGatewayV2::Api")["CorsConfiguration"]
     assert cors["AllowOrigins"] == ["https://shop.example"]
+    assert set(cors["AllowMethods"]) == {"GET", "POST", "PUT", "DELETE"}, "what browsers call; items are not theirs"
     assert {each["Endpoint"] for each in tuned.resources("AWS::SNS::Subscription").values()} == {"ops@shop.example"}
     assert len(tuned.resources("AWS::SNS::Subscription")) == 2, "alarms, and nights that failed"
 
@@ -281,6 +356,8 @@ def test_what_commands_look_up_is_in_the_outputs(deployment: Synthesised) -> Non
     wanted = {"ApiUrl", "ApiArn", "ReleasesBucket", "DataBucket", "ProfilesTable", "EventsStream", "ExposuresStream"}
     wanted |= {"PublicationPointer", "LogKeySecret", "RecommendFunction", "EventsFunction", "AlarmTopic", "Database"}
     wanted |= {"RecommendLogGroup", "EventsLogGroup", "DeployCheckLogGroup", "AccessLogGroup", "Dashboard"}
+    wanted |= {"LiveTable", "ItemsFunction", "ItemsLogGroup"}
+    wanted |= {"RecommendJobRole", "ForgetJobRole", "ProcessingImage", "ProcessingInstance"}
     wanted |= {"SearchEndpoint"} if deployment.profile != "mini" else set()
     assert {name for name in outputs if not name.startswith(("Night", "Training", "CodeArchive"))} == wanted
     assert outputs["PublicationPointer"] == f"s3://{outputs['ReleasesBucket']}/current.json"
@@ -290,3 +367,4 @@ def test_the_commands_find_the_deployment_by_its_outputs(deployment: Synthesised
     found = Deployment.of(f"tandem-{deployment.profile}", deployment.outputs(), "synth")
     assert found.search_endpoint.startswith("https://") is (deployment.profile != "mini")
     assert found.events_log_group == deployment.outputs()["EventsLogGroup"]
+    assert not [each.name for each in fields(found) if each.name != "search_endpoint" and not getattr(found, each.name)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from contracts.night import BASE_KEY, LEASE_KEY, dataset_prefix, night_id, night_prefix, snapshot_prefix
-from stores.dynamodb_table import KEY
+from local_mode.dynamodb_local.server import create_live_table, create_profiles_table
+from stores.live_table import CHANGED, EXPIRES, FEED, KIND
 from tests.infra.synthesis import Synthesised, several, text_of
 
 BUCKETS = ("AccessLogs", "Data", "Releases")
@@ -47,8 +50,8 @@ def test_events_expire_after_the_days_of_the_profile(mini: Synthesised, prod: Sy
         logs = [each for each in rules if "Prefix" in each and not each["Prefix"].startswith("nights/")]
         return {each["Prefix"]: each["ExpirationInDays"] for each in logs}
 
-    assert days(mini) == {"events/": 30, "exposures/": 30, "errors/": 30, "trainings/": 30}
-    assert days(prod) == {"events/": 400, "exposures/": 400, "errors/": 30, "trainings/": 30}
+    assert days(mini) == {"events/": 30, "exposures/": 30, "errors/": 30, "trainings/": 30, "asked/": 7}
+    assert days(prod) == {"events/": 400, "exposures/": 400, "errors/": 30, "trainings/": 30, "asked/": 7}
 
 
 def test_models_of_nights_expire_and_neither_datasets_nor_the_lease(deployment: Synthesised) -> None:
@@ -62,16 +65,40 @@ def test_models_of_nights_expire_and_neither_datasets_nor_the_lease(deployment: 
     assert night_prefix(night_id(1, "20261126")).startswith(large["Prefix"])
 
 
-def test_the_table_has_the_key_of_its_store_and_is_paid_by_request(deployment: Synthesised) -> None:
-    table = deployment.one("AWS::DynamoDB::GlobalTable")
-    assert table["KeySchema"] == [{"AttributeName": KEY, "KeyType": "HASH"}]
-    assert table["AttributeDefinitions"] == [{"AttributeName": KEY, "AttributeType": "S"}]
-    assert table["BillingMode"] == "PAY_PER_REQUEST"
+TABLES = ("storageProfiles", "storageLive")
 
 
-def test_only_prod_can_restore_and_protects_the_table(mini: Synthesised, dev: Synthesised, prod: Synthesised) -> None:
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_is_that_of_its_store(deployment: Synthesised, table: str) -> None:
+    """As DynamoDB Local, which the stores are tested on, makes it."""
+    found = deployment.one("AWS::DynamoDB::GlobalTable", table)
+    made = created(create_profiles_table if table == "storageProfiles" else create_live_table)
+    for part in ("KeySchema", "AttributeDefinitions", "LocalSecondaryIndexes"):
+        assert sorted(found.get(part, []), key=str) == sorted(made.get(part, []), key=str), part
+    assert found["BillingMode"] == "PAY_PER_REQUEST"
+    assert found["TimeToLiveSpecification"] == {"AttributeName": EXPIRES, "Enabled": True}
+
+
+def created(make: Callable[[Any, str], None]) -> dict[str, Any]:
+    """What a client is asked to create."""
+    client = MagicMock()
+    make(client, "table")
+    return client.create_table.call_args.kwargs
+
+
+def test_the_feed_holds_whole_records_and_can_be_read_consistently(deployment: Synthesised) -> None:
+    (feed,) = deployment.one("AWS::DynamoDB::GlobalTable", "storageLive")["LocalSecondaryIndexes"]
+    assert (feed["IndexName"], feed["Projection"]) == (FEED, {"ProjectionType": "ALL"})
+    assert [each["AttributeName"] for each in feed["KeySchema"]] == [KIND, CHANGED]
+    assert "GlobalSecondaryIndexes" not in deployment.one("AWS::DynamoDB::GlobalTable", "storageLive")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_only_prod_can_restore_and_protects_a_table(
+    table: str, mini: Synthesised, dev: Synthesised, prod: Synthesised
+) -> None:
     for deployment, keeps in ((mini, False), (dev, False), (prod, True)):
-        (replica,) = deployment.one("AWS::DynamoDB::GlobalTable")["Replicas"]
+        (replica,) = deployment.one("AWS::DynamoDB::GlobalTable", table)["Replicas"]
         assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": keeps}
         assert replica["DeletionProtectionEnabled"] is keeps
 

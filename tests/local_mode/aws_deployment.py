@@ -1,6 +1,7 @@
 """A deployment in moto: both stacks by CloudFormation, their buckets, table, stream and log groups, and a signed API.
 
-CloudFormation makes what moto's can make (buckets, table, log groups); the stream, which it cannot, is made beside it.
+CloudFormation makes what moto's can make (buckets, a table, log groups); stream and table of live data, which it
+cannot, are made beside it.
 The API is the real edge behind a server that recomputes the signature of every request, as the IAM authoriser does.
 """
 
@@ -19,6 +20,7 @@ from lambda_user_tower.edge import Edge
 from lambda_user_tower.settings import LambdaSettings
 from local_mode.aws.account import Account
 from local_mode.dev_server import DevServer
+from local_mode.dynamodb_local.server import create_live_table
 
 _AUTHORIZATION: Final = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/(?P<scope>[^,]+), SignedHeaders=(?P<signed>[^,]+), "
@@ -38,6 +40,7 @@ def deploy(
     for name, template in (("state", _state(prefix, search)), ("service", _service(prefix, api_url, nights or {}))):
         body = msgspec.json.encode(template).decode()
         cloudformation.create_stack(StackName=f"{prefix}-{name}", TemplateBody=body)
+    create_live_table(account.client("dynamodb"), f"{prefix}-live")
     account.client("s3").create_bucket(
         Bucket=f"{prefix}-lake", CreateBucketConfiguration={"LocationConstraint": account.named_region()}
     )
@@ -66,6 +69,7 @@ def _state(prefix: str, search: str) -> dict[str, Any]:
             "ReleasesBucket": {"Value": {"Ref": "Releases"}},
             "DataBucket": {"Value": {"Ref": "Data"}},
             "ProfilesTable": {"Value": {"Ref": "Profiles"}},
+            "LiveTable": {"Value": f"{prefix}-live"},
             **({"SearchEndpoint": {"Value": search}} if search else {}),
         },
     }

@@ -58,7 +58,7 @@ def parts(stores: AwsStores) -> dict[str, Part]:
 def test_a_deployment_that_serves(stores: AwsStores) -> None:
     release = serve(stores)
     found = parts(stores)
-    assert [*found] == ["serving", "api", "profiles", "events", "nights"]
+    assert [*found] == ["serving", "api", "profiles", "live", "events", "nights"]
     assert all(part.ok for part in found.values())
     assert found["serving"].facts["release"] == release
     assert found["serving"].facts["age_seconds"] < 600

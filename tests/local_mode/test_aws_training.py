@@ -28,10 +28,10 @@ from contracts.training_image import GPU_TAG
 from data_sources.generator import WorldSettings, generate
 from local_mode.aws.account import Account
 from local_mode.aws.deployment import Deployment
+from local_mode.aws.job_watch import JobKind, follow
 from local_mode.aws.stores import AwsStores
 from local_mode.aws.training_run import Request, image_for, start
 from local_mode.aws.training_source import Source, dataset_source, snapshot_source
-from local_mode.aws.training_watch import LOG_GROUP, follow
 from local_mode.rehearsal.sagemaker_rules import check
 from stores.mirrored_folder import mirror
 from stores.release_files import TRAINING_FACTS, describe_bundle
@@ -330,14 +330,15 @@ def test_a_job_is_watched_until_it_ends(stores: AwsStores) -> None:
     def pause(_seconds: float) -> None:
         if next(steps) == "lines":
             job.secondary_status = "Training"
-            logs.create_log_group(logGroupName=LOG_GROUP)  # the first job of an account makes it
-            logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName="watched/algo-1-1")
+            group = JobKind.TRAINING.log_group
+            logs.create_log_group(logGroupName=group)  # the first job of an account makes it
+            logs.create_log_stream(logGroupName=group, logStreamName="watched/algo-1-1")
             event = {"timestamp": int(time.time() * 1000), "message": "epoch 1"}
-            logs.put_log_events(logGroupName=LOG_GROUP, logStreamName="watched/algo-1-1", logEvents=[event])
+            logs.put_log_events(logGroupName=group, logStreamName="watched/algo-1-1", logEvents=[event])
         else:
             job.training_job_status = job.secondary_status = "Completed"
 
-    told = [(news.text, news.is_log) for news in follow(stores.account, "watched", pause)]
+    told = [(news.text, news.is_log) for news in follow(stores.account, "watched", pause=pause)]
     assert told == [("Starting", False), ("Training", False), ("epoch 1", True), ("Completed", False)]
     assert {asked["logStreamNamePrefix"] for asked in streams} == {"watched/"}  # moto gives the lines of all streams
 

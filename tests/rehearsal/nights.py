@@ -25,7 +25,7 @@ from data_sources.generator import WorldSettings, generate
 from local_mode.rehearsal.deployed import Deployed
 from local_mode.rehearsal.faults import Faults
 from local_mode.rehearsal.night import Ended, Nights, nights_of
-from local_mode.rehearsal.stand_ins import DATA, RELEASES, STREAM, StandIns
+from local_mode.rehearsal.stand_ins import DATA, LIVE_TABLE, RELEASES, STREAM, StandIns
 from local_mode.rehearsal.synthesis import Assembly
 from retrieval.golden import replay_golden
 from stores.mirrored_folder import mirror
@@ -150,12 +150,15 @@ def make_dataset(out: Path) -> None:
 
 
 def empty() -> None:
-    """No release, no night, no event: whatever a module before has left in the buckets is gone."""
+    """No release, no night, no event, no live data: whatever a module before has left is gone."""
     with closing(boto3.client("s3")) as client:
         for bucket in (DATA, RELEASES):
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
                 for entry in page.get("Contents", ()):
                     client.delete_object(Bucket=bucket, Key=entry["Key"])
+    with closing(boto3.resource("dynamodb").meta.client) as client:
+        for record in client.scan(TableName=LIVE_TABLE, ProjectionExpression="kind, id")["Items"]:
+            client.delete_item(TableName=LIVE_TABLE, Key=record)
 
 
 def search_domain(deployed: Deployed) -> str:

@@ -12,6 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+KIND = "kind"
+"""Partition key of the table of live data (`stores/live_table.py`, which not every bundle has)."""
+
 
 def who() -> str:
     """The function by its handler, or the job by its name."""
@@ -44,8 +47,19 @@ def named(parameters: dict[str, Any]) -> dict[str, Any]:
     if "Delete" in parameters:
         on["Keys"] = [each["Key"] for each in parameters["Delete"]["Objects"]]
     if "RequestItems" in parameters:
-        on["TableName"] = next(iter(parameters["RequestItems"]))
-    return on
+        (on["TableName"], asked), *_ = parameters["RequestItems"].items()
+        on |= _kinds(asked.get("Keys", []))
+    values = parameters.get("ExpressionAttributeValues", {})
+    query = [{KIND: values[":kind"]}] if "KeyConditionExpression" in parameters and ":kind" in values else []
+    return on | _kinds(
+        [*query, *(parameters[name] for name in ("Key", "Item") if isinstance(parameters.get(name), dict))]
+    )
+
+
+def _kinds(keys: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The partitions of records of live data; none of other tables."""
+    found = sorted({key[KIND]["S"] for key in keys if KIND in key})
+    return {"Kinds": found} if found else {}
 
 
 def note_calls_of_search(transport: Any) -> None:

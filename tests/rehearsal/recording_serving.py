@@ -9,4 +9,4 @@ from recording import note_calls_of_botocore, note_calls_of_search
 note_calls_of_botocore(botocore.client)
 note_calls_of_search(opensearchpy.Transport)
 
-from lambda_user_tower.handler import events, handler  # noqa: E402, F401  # what AWS calls, once the calls are noted
+from lambda_user_tower.handler import events, handler, items  # noqa: E402, F401  # what AWS calls, once calls are noted

@@ -31,6 +31,10 @@ ACTIONS: Final = {
     ("dynamodb", "BatchWriteItem"): "dynamodb:BatchWriteItem",
     ("dynamodb", "GetItem"): "dynamodb:GetItem",
     ("dynamodb", "PutItem"): "dynamodb:PutItem",
+    ("dynamodb", "DeleteItem"): "dynamodb:DeleteItem",
+    ("dynamodb", "Query"): "dynamodb:Query",
+    ("dynamodb", "Scan"): "dynamodb:Scan",
+    ("dynamodb", "UpdateItem"): "dynamodb:UpdateItem",
     ("stepfunctions", "DescribeExecution"): "states:DescribeExecution",
     ("sns", "Publish"): "sns:Publish",
     ("lambda", "Invoke"): "lambda:InvokeFunction",
@@ -67,7 +71,8 @@ def _arns(service: str, on: dict[str, Any], action: str, domain: str) -> Iterato
     elif service == "s3":
         yield from (f"arn:aws:s3:::{on['Bucket']}/{key}" for key in on.get("Keys", [on.get("Key")]))
     elif service == "dynamodb":
-        yield f"arn:aws:dynamodb:{_HERE}:table/{on['TableName']}"
+        index = f"/index/{on['IndexName']}" if "IndexName" in on else ""
+        yield f"arn:aws:dynamodb:{_HERE}:table/{on['TableName']}{index}"
     elif service == "es":
         yield f"arn:aws:es:{_HERE}:domain/{domain}/{on['url'].lstrip('/')}"
     else:

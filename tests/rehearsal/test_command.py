@@ -24,10 +24,18 @@ def test_the_rehearsal_of_a_generated_world(serving_bundle: Path, tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    before, events, after = told["steps"]
-    assert [step["status"] for step in told["steps"]] == [200, 200, 200]
-    assert all(step["command"].startswith("curl -s http://127.0.0.1:") for step in told["steps"])
+    before, events, after, item, found, hidden, gone, slate, known, left, stranger = told["steps"]
+    assert {step["status"] for step in told["steps"]} == {200}
+    assert all(step["command"].startswith("curl -s ") for step in told["steps"])
+    assert all("http://127.0.0.1:" in step["command"] for step in told["steps"])
     assert before["answer"]["why"]["release"] == told["seeded"]["release"]
     assert told["seeded"]["publication"]["index"].startswith("items-")
     assert events["answer"]["counts"] == {"accepted": 3}
     assert after["answer"]["why"]["route"] == "cold_user"
+    new = item["answer"]["item_id"]
+    assert item["command"].startswith("curl -s -X PUT ")
+    shown = [new in [one["item_id"] for one in step["answer"]["items"]] for step in (found, gone, slate)]
+    assert shown == [True, False, False]
+    assert hidden["answer"]["hidden"] is True
+    assert (known["answer"]["why"]["route"], left["answer"]["status"]) == ("cold_user", "deleted")
+    assert stranger["answer"]["why"]["route"] == "unknown"

@@ -21,7 +21,7 @@ from local_mode.lambda_runtime.function import Function
 from local_mode.lambda_runtime.gateway import Jwt, iam
 from local_mode.rehearsal.serving import Rehearsed, behind_a_gateway, functions_of
 from local_mode.rehearsal.stand_ins import DATA, TABLE, StandIns
-from local_mode.rehearsal.walk import walk
+from local_mode.rehearsal.walk import live_walk, walk
 from stores.dynamodb_profiles import DynamoDBProfiles
 from stores.search_engine import connect
 from tests.rehearsal.conftest import Night, ask
@@ -65,6 +65,22 @@ def test_a_caller_gets_slates_that_know_what_happened(api: Rehearsed, night: Nig
     assert {result["event_id"] for result in taken.answer["results"]} <= {e.event_id for e in written}
     assert "alice" not in api.logs()
     assert '"namespace"' in api.logs().lower()
+
+
+def test_what_is_told_during_the_day_counts_within_seconds(api: Rehearsed, night: Night) -> None:
+    """By three functions, each with a process of its own, through one table (and an index: test_serving_roles)."""
+    night.publish(0, searched=False)
+    list(walk(api.url, "erin@example.com"))
+    told, found, hidden, gone, slate, known, left, stranger = live_walk(
+        api.url, "erin@example.com", item_id(1), {"genre": "books", "title": "A new book"}
+    )
+    item = told.answer["item_id"]
+    shown = [item in [one["item_id"] for one in step.answer["items"]] for step in (found, gone, slate)]
+    assert shown == [True, False, False]
+    assert (hidden.answer["hidden"], hidden.answer["within_seconds"]) == (True, 15)
+    assert known.answer["why"]["route"] == "cold_user"
+    assert (left.answer["status"], stranger.answer["why"]["route"]) == ("deleted", "unknown")
+    assert "erin" not in api.logs()
 
 
 def test_every_endpoint_answers_through_the_gateway(api: Rehearsed, night: Night) -> None:
@@ -155,6 +171,8 @@ def test_behind_jwt_a_caller_speaks_for_nobody_else(functions: dict[str, Functio
             status, answer = ask(api.url, "POST", path, body, **alice)
             assert (status, answer["type"]) == (403, "urn:tandem:problem:user-forbidden")
         assert ask(api.url, "GET", "/v1/users/bob/recommendations", **alice)[0] == 403
+        assert ask(api.url, "DELETE", "/v1/users/bob", **alice)[0] == 403
+        assert ask(api.url, "PUT", "/v1/items/i", {"features": {"genre": "art"}}, **alice)[0] == 403
 
 
 def test_behind_iam_a_signed_caller_speaks_for_any_user(functions: dict[str, Function], night: Night) -> None:

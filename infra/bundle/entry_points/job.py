@@ -1,4 +1,5 @@
-"""What a processing job starts: `job.py <step> …`, a step of a night with the libraries that the image lacks."""
+"""What a processing job starts: `job.py <step> …`, a step of a night or a job that somebody asked for, with the
+libraries that the image lacks."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "vendor"))
 
-_MODULES = {"snapshot": "batch_job", "backfill": "batch_job", "check": "training_job", "gate": "training_job"}
+_MODULES = {
+    **dict.fromkeys(("snapshot", "backfill", "recommend", "forget"), "batch_job"),
+    **dict.fromkeys(("check", "gate"), "training_job"),
+}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in _MODULES:
