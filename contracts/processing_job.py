@@ -15,11 +15,12 @@ DATASET_FOLDER: Final = f"{ML}/processing/input/dataset"
 SCRATCH: Final = f"{ML}/processing"
 """For temporary files: on the volume that the job was given, not in the container's own layer."""
 BOOTSTRAP: Final = (
-    "import glob,os,sys,tarfile,tempfile as t;d=t.mkdtemp();"
-    f"tarfile.open(glob.glob('{CODE_FOLDER}/*')[0]).extractall(d,filter='data');"
+    "import glob,os,sys,tarfile as f,tempfile as t;d=t.mkdtemp();"
+    f"f.open(glob.glob('{CODE_FOLDER}/*')[0]).extractall(d,**{{'filter':'data'}}if'data_filter'in dir(f)else{{}});"
     "os.chdir(d);os.execv(sys.executable,[sys.executable,'job.py',*sys.argv[1:]])"
 )
-"""Unpacks the archive and becomes `job.py`; at most 256 characters in one line, as SageMaker asks of an entrypoint."""
+"""Unpacks the archive and becomes `job.py`; at most 256 characters in one line, as SageMaker asks of an entrypoint. The
+filter came with Python 3.11.4."""
 ENTRY_POINT: Final = ("python3", "-c", BOOTSTRAP)
 
 RECOMMENDATIONS: Final = "recommendations/"

@@ -19,7 +19,7 @@ from tests.training_job.night_place import NightPlace
 def unpacked(jobs_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("code")
     with tarfile.open(jobs_archive) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # noqa: S202
     return folder
 
 

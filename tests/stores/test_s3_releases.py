@@ -29,6 +29,7 @@ from contracts.errors import (
 )
 from contracts.release import FileEntry, Publication
 from stores import s3_releases
+from stores.fresh_items import SqliteFreshItems
 from stores.release_cache import KEEP_RELEASES, ReleaseCache
 from stores.release_files import describe_bundle
 from stores.releases import LocalReleases
@@ -505,5 +506,6 @@ def test_publishing_and_rolling_back_work_as_in_a_folder(place: BucketPlace) -> 
     publish(place.store, first, None, place.store.etag())
     publish(place.store, second, None, place.store.etag(), served_model="als")
     assert place.begin().serving().publication.release == second
-    rollback(place.store)
+    with SqliteFreshItems(place.home / "live.sqlite") as items:
+        rollback(place.store, None, items)
     assert place.begin().serving().publication.release == first
