@@ -84,7 +84,7 @@ def forget(
 def draw_certificate(done: Certificate) -> None:
     """Print what was removed from where, that it is gone, and what is left."""
     out.print(f"{done.user_id} left at {done.left_at}; this was written at {done.made_at}.", highlight=False)
-    rows = [["profile", "", "", "removed" if done.profile else "there was none"]]
+    rows = [["profile", "", "", "removed" if done.profile else "nothing was left of it"]]
     rows += [["sessions of theirs", "", "", f"{done.sessions:,}"]]
     rows += [[one.kind, one.where, f"{one.files:,}", f"{one.rows:,} rows"] for one in done.removed]
     out.print(table("Removed", ["what", "where", "files", ""], rows, right=2))

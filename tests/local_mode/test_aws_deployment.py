@@ -47,7 +47,7 @@ def test_it_is_found_by_the_outputs_of_its_stacks(account: Account) -> None:
     deploy(account, "found", api_url="https://api.example/")
     found = Deployment.find(account, "found")
     assert (found.releases_bucket, found.data_bucket) == ("found-releases", "found-data")
-    assert found.profiles_table in account.client("dynamodb").list_tables()["TableNames"]
+    account.client("dynamodb").describe_table(TableName=found.profiles_table)  # raises where there is none
     assert found.recommend_log_group == "/aws/lambda/found-recommend"
     assert found.events_log_group == "/aws/lambda/found-events"
     assert found.events_stream == "found-events"

@@ -111,7 +111,8 @@ def test_the_command_says_no_where_something_costs(account: Account, prefix: str
     before = command("--prefix", prefix, "--before")
     assert before.exit_code == 0
     assert "is deleted" in before.stdout
-    names = [table for table in account.client("dynamodb").list_tables()["TableNames"] if prefix in table]
+    pages = account.client("dynamodb").get_paginator("list_tables").paginate()
+    names = [table for page in pages for table in page["TableNames"] if prefix in table]
     assert names == [f"{prefix}-profiles"], "it looks and deletes nothing"
 
 
