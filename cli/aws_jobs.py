@@ -5,7 +5,6 @@ Parses, calls `local_mode.aws`, prints. `cli/aws.py` adds the commands to its gr
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +15,10 @@ from rich.markup import escape
 from cli.aws_options import DEFAULT_PREFIX, OutputsOption, PrefixOption, ProfileOption, RegionOption, Where
 from cli.batch import EVERYBODY, UsersOption, draw_batch
 from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, err, say
-from cli.forget import STDOUT, draw_certificate
+from cli.forget import hand_over
 from contracts.errors import JobFailed
 
 if TYPE_CHECKING:
-    from contracts.certificate import Certificate
     from local_mode.aws.account import Account
 
 
@@ -94,23 +92,7 @@ def forget(
             remove_traces(stores, forgetting)
             raise
         done = bring_certificate(stores, forgetting)
-    _hand_over(done, certificate, as_json=as_json)
-    if not done.complete:
-        raise typer.Exit(1)
-
-
-def _hand_over(done: Certificate, certificate: str, *, as_json: bool) -> None:
-    import msgspec
-
-    from stores.release_files import write_atomically
-
-    text = msgspec.json.format(msgspec.json.encode(done))
-    if certificate == STDOUT and not as_json:
-        sys.stdout.write(text.decode() + "\n")
-        return
-    if certificate != STDOUT:
-        write_atomically(Path(certificate), text + b"\n")
-    emit(as_json, done, lambda: draw_certificate(done))
+    hand_over(done, certificate, as_json=as_json)
 
 
 def _watch(account: Account, job: str) -> None:

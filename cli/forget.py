@@ -1,7 +1,7 @@
 """`tandem forget`: a user leaves, from everything that is on this machine, with a certificate of it.
 
-Parses, calls `batch_job`, prints. `cli/main.py` registers it; the command for AWS draws a certificate with
-`draw_certificate`.
+Parses, calls `batch_job`, prints. `cli/main.py` registers it; the command for AWS hands a certificate over
+by `hand_over`.
 """
 
 from __future__ import annotations
@@ -47,8 +47,6 @@ def forget(
 
     Example: tandem forget u00042 --certificate u00042.json
     """
-    import msgspec
-
     from batch_job.forget import Asked, Stores, forget_everywhere
     from batch_job.forget_journal import FolderJournals
     from batch_job.forget_places import BatchOutput, LocalLog, Place, dataset_folder, one_at_a_time
@@ -56,7 +54,6 @@ def forget(
     from stores.identities import SqliteIdentities
     from stores.live_file import LIVE_FILE
     from stores.profiles import SqliteProfiles
-    from stores.release_files import write_atomically
 
     now = int(time.time())
     places: list[Place] = [LocalLog(home / "events", now)]
@@ -70,6 +67,15 @@ def forget(
     ):
         stores = Stores(profiles, identities, FolderJournals(home / "forgotten"))
         done = forget_everywhere(Asked(user, now, again), stores, places, LOCALLY, progress)
+    hand_over(done, certificate, as_json=as_json)
+
+
+def hand_over(done: Certificate, certificate: str, *, as_json: bool) -> None:
+    """Write a certificate where it was asked for, and print it. Exit status 1 where something is still pending."""
+    import msgspec
+
+    from stores.release_files import write_atomically
+
     text = msgspec.json.format(msgspec.json.encode(done))
     if certificate == STDOUT and not as_json:
         sys.stdout.write(text.decode() + "\n")

@@ -21,7 +21,7 @@ from stores.dynamodb_table import NO_ANSWER, Again, Item, trying_again
 from stores.fresh_items import Changes, FreshItems
 from stores.fresh_rules import Put, encoding_told, is_counted, newest_puts, settled
 from stores.live_records import pack, unpack
-from stores.live_table import CHANGED, ID, ITEM, Change, LiveTable, together
+from stores.live_table import CHANGED, ID, ITEM, Change, InLiveTable, together
 from stores.patience import within
 from stores.profile_records import check_ids, is_id
 
@@ -48,12 +48,8 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     """Item → CHANGED of what it was given of the time that the next look covers again."""
 
 
-class DynamoDBFreshItems(FreshItems):
+class DynamoDBFreshItems(InLiveTable, FreshItems):
     """Live items in one table. Nothing is sent before the first call; threads share one client."""
-
-    def __init__(self, table: str, client: Any = None) -> None:
-        """`client`: a boto3 client of DynamoDB that stays the caller's; default: one is made when it is needed."""
-        self._table = LiveTable(table, client)
 
     def put(self, puts: Sequence[Put], now_seconds: int) -> None:
         """See `FreshItems.put`. WRITERS items at once; after a failure some are written: send all again."""
@@ -138,18 +134,6 @@ class DynamoDBFreshItems(FreshItems):
     def remove(self, item_ids: Collection[str]) -> None:
         """See `FreshItems.remove`."""
         together(lambda item_id: self._table.delete(ITEM, item_id), filter(is_id, item_ids))
-
-    def connect(self) -> None:
-        """See `FreshItems.connect`: the client is made."""
-        self._table.connect()
-
-    def reconnect(self) -> None:
-        """See `FreshItems.reconnect`."""
-        self._table.reconnect()
-
-    def close(self) -> None:
-        """See `FreshItems.close`; a client that was given stays open."""
-        self._table.reconnect()
 
     def _put(self, put: Put, now_seconds: int) -> None:
         """Over other features with their encodings, or beside encodings of the same features: one of two holds."""

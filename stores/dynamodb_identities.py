@@ -7,21 +7,16 @@ local class, `live_table.py` the calls and their failures.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from contracts.live import Merge, Tombstone, user_digest
 from stores.dynamodb_table import Item
 from stores.identities import Identities
-from stores.live_table import ID, MERGE, TOMBSTONE, Change, LiveTable
+from stores.live_table import ID, MERGE, TOMBSTONE, Change, InLiveTable
 from stores.profile_records import check_ids
 
 
-class DynamoDBIdentities(Identities):
+class DynamoDBIdentities(InLiveTable, Identities):
     """Tombstones and merges in one table. Nothing is sent before the first call; threads share one client."""
-
-    def __init__(self, table: str, client: Any = None) -> None:
-        """`client`: a boto3 client of DynamoDB that stays the caller's; default: one is made when it is needed."""
-        self._table = LiveTable(table, client)
 
     def bury(self, user_id: str, now_seconds: int) -> Tombstone:
         """See `Identities.bury`."""
@@ -60,18 +55,6 @@ class DynamoDBIdentities(Identities):
         """See `Identities.forget_merge`."""
         check_ids((session,), "a session's")
         self._table.delete(MERGE, session)
-
-    def connect(self) -> None:
-        """See `Identities.connect`: the client is made."""
-        self._table.connect()
-
-    def reconnect(self) -> None:
-        """See `Identities.reconnect`."""
-        self._table.reconnect()
-
-    def close(self) -> None:
-        """See `Identities.close`; a client that was given stays open."""
-        self._table.reconnect()
 
 
 def _tombstone(item: Item) -> Tombstone:

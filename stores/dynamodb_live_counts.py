@@ -6,8 +6,6 @@ and their failures.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from contracts.errors import LiveDataUnavailable
@@ -15,15 +13,11 @@ from contracts.live import BUCKET_SECONDS, COUNTS_KEPT_SECONDS, Counts
 from stores.dynamodb_table import Item
 from stores.live_counts import LiveCounts
 from stores.live_records import pack, unpack
-from stores.live_table import COUNT, EXPIRES, ID, LiveTable
+from stores.live_table import COUNT, EXPIRES, ID, InLiveTable
 
 
-class DynamoDBLiveCounts(LiveCounts):
+class DynamoDBLiveCounts(InLiveTable, LiveCounts):
     """Counts in one table. Nothing is sent before the first call; threads share one client."""
-
-    def __init__(self, table: str, client: Any = None) -> None:
-        """`client`: a boto3 client of DynamoDB that stays the caller's; default: one is made when it is needed."""
-        self._table = LiveTable(table, client)
 
     def write(self, counts: Counts) -> None:
         """See `LiveCounts.write`. One PutItem."""
@@ -39,18 +33,6 @@ class DynamoDBLiveCounts(LiveCounts):
     def sweep(self, before: int) -> int:  # noqa: ARG002
         """See `LiveCounts.sweep`: the table does so by itself, within two days of when a record expires."""
         return 0
-
-    def connect(self) -> None:
-        """See `LiveCounts.connect`: the client is made."""
-        self._table.connect()
-
-    def reconnect(self) -> None:
-        """See `LiveCounts.reconnect`."""
-        self._table.reconnect()
-
-    def close(self) -> None:
-        """See `LiveCounts.close`; a client that was given stays open."""
-        self._table.reconnect()
 
     def _counts(self, item: Item) -> Counts:
         bucket, _, writer = item[ID]["S"].partition("#")

@@ -12,8 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from contracts.deadline import Deadline
 from contracts.live import Encoding, LiveItem
 from stores.fresh_rules import Put as Put
 from stores.fresh_rules import is_counted, newest_puts, settled, with_events, with_put
-from stores.live_file import open_live_file
+from stores.live_file import InLiveFile
 from stores.live_records import pack, unpack
 from stores.profile_records import check_ids, is_id
 
@@ -128,18 +127,8 @@ class FreshItems(Protocol):
         ...
 
 
-class SqliteFreshItems(FreshItems):
+class SqliteFreshItems(InLiveFile, FreshItems):
     """Live items in one SQLite file, for threads and processes of one machine; a number stands for the clock."""
-
-    def __init__(self, path: Path) -> None:
-        """Open or create. Raises LiveDataUnavailable for a file that is none or of another version."""
-        self._file = open_live_file(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def put(self, puts: Sequence[Put], now_seconds: int) -> None:
         """See `FreshItems.put`. One transaction: all of them, or none."""
@@ -238,16 +227,6 @@ class SqliteFreshItems(FreshItems):
         """See `FreshItems.remove`."""
         with self._file.writing() as connection:
             connection.executemany("DELETE FROM items WHERE item_id = ?", ((one,) for one in item_ids if is_id(one)))
-
-    def connect(self) -> None:
-        """See `FreshItems.connect`: the file is open."""
-
-    def reconnect(self) -> None:
-        """See `FreshItems.reconnect`: a file has no connections."""
-
-    def close(self) -> None:
-        """See `FreshItems.close`."""
-        self._file.close()
 
     def _items(self, rows: Iterable[Sequence[Any]]) -> list[LiveItem]:
         with self._file.naming_failures():

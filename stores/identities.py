@@ -8,11 +8,10 @@ this is the list that a night, a batch and a job of forgetting read whole. It do
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from contracts.live import Merge, Tombstone, user_digest
-from stores.live_file import open_live_file
+from stores.live_file import InLiveFile
 from stores.profile_records import check_ids
 
 _PAGE_ROWS: Final = 10_000
@@ -75,18 +74,8 @@ class Identities(Protocol):
         ...
 
 
-class SqliteIdentities(Identities):
+class SqliteIdentities(InLiveFile, Identities):
     """Tombstones and merges in one SQLite file, for threads and processes of one machine."""
-
-    def __init__(self, path: Path) -> None:
-        """Open or create. Raises LiveDataUnavailable for a file that is none or of another version."""
-        self._file = open_live_file(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def bury(self, user_id: str, now_seconds: int) -> Tombstone:
         """See `Identities.bury`."""
@@ -120,16 +109,6 @@ class SqliteIdentities(Identities):
         check_ids((session,), "a session's")
         with self._file.writing() as connection:
             connection.execute("DELETE FROM merges WHERE session = ?", (session,))
-
-    def connect(self) -> None:
-        """See `Identities.connect`: the file is open."""
-
-    def reconnect(self) -> None:
-        """See `Identities.reconnect`: a file has no connections."""
-
-    def close(self) -> None:
-        """See `Identities.close`."""
-        self._file.close()
 
     def _rows(self, page: str) -> Iterator[tuple[Any, ...]]:
         """All rows of a table, page by page after the last key."""

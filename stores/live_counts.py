@@ -7,11 +7,10 @@ a process had not written yet when it ended is lost: seconds of events, of a fig
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from contracts.live import Counts
-from stores.live_file import open_live_file
+from stores.live_file import InLiveFile
 from stores.live_records import pack, unpack
 
 _WRITE: Final = "INSERT OR REPLACE INTO counts (bucket, writer, weights) VALUES (?, ?, ?)"
@@ -46,18 +45,8 @@ class LiveCounts(Protocol):
         ...
 
 
-class SqliteLiveCounts(LiveCounts):
+class SqliteLiveCounts(InLiveFile, LiveCounts):
     """Counts in one SQLite file, for threads and processes of one machine."""
-
-    def __init__(self, path: Path) -> None:
-        """Open or create. Raises LiveDataUnavailable for a file that is none or of another version."""
-        self._file = open_live_file(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def write(self, counts: Counts) -> None:
         """See `LiveCounts.write`."""
@@ -74,13 +63,3 @@ class SqliteLiveCounts(LiveCounts):
         """See `LiveCounts.sweep`."""
         with self._file.writing() as connection:
             return connection.execute("DELETE FROM counts WHERE bucket < ?", (before,)).rowcount
-
-    def connect(self) -> None:
-        """See `LiveCounts.connect`: the file is open."""
-
-    def reconnect(self) -> None:
-        """See `LiveCounts.reconnect`: a file has no connections."""
-
-    def close(self) -> None:
-        """See `LiveCounts.close`."""
-        self._file.close()

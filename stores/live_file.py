@@ -7,7 +7,7 @@ new version of the file. It knows nothing of what the stores do with their table
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from contracts.errors import LiveDataUnavailable
 from stores.sqlite_file import Contents, SqliteFile
@@ -28,6 +28,30 @@ _CREATE: Final = (
     "CREATE TABLE merges (session TEXT PRIMARY KEY NOT NULL, user_id TEXT NOT NULL, merged_at INTEGER NOT NULL)",
     "CREATE TABLE counts (bucket INTEGER, writer TEXT, weights BLOB NOT NULL, PRIMARY KEY (bucket, writer))",
 )
+
+
+class InLiveFile:
+    """A store that is some tables of the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create. Raises LiveDataUnavailable for a file that is none or of another version, StateBusy."""
+        self._file = open_live_file(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """The file is open."""
+
+    def reconnect(self) -> None:
+        """A file has no connections."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def open_live_file(path: Path) -> SqliteFile:

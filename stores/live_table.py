@@ -177,3 +177,25 @@ def _key(kind: str, key: str) -> Item:
 def _names(expression: str) -> dict[str, str]:
     """Many words are reserved in expressions: every attribute is named through a placeholder."""
     return {f"#{name}": name for name in re.findall(r"#(\w+)", expression)}
+
+
+class InLiveTable:
+    """A store that is some kinds of records of the table. Nothing is sent before the first call; threads share one
+    client.
+    """
+
+    def __init__(self, table: str, client: Any = None) -> None:
+        """`client`: a boto3 client of DynamoDB that stays the caller's; default: one is made when it is needed."""
+        self._table = LiveTable(table, client)
+
+    def connect(self) -> None:
+        """The client is made; nothing is sent."""
+        self._table.connect()
+
+    def reconnect(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self._table.reconnect()
+
+    def close(self) -> None:
+        """Close the connections; a client that was given stays open."""
+        self._table.reconnect()
