@@ -35,6 +35,8 @@ class Source(IntEnum):
     """A fresh item without events, shown to find out whom it pleases."""
     TRENDING = 8
     """Popular in the last hours or days."""
+    RANDOM = 9
+    """Drawn from the next best candidates, as a variant of an experiment asks for."""
 
 
 class Degraded(StrEnum):
@@ -52,6 +54,12 @@ class Degraded(StrEnum):
     """Fresh items, stock and hidden items could not be read for a while: the last ones that were read were used."""
     DIVERSITY_SKIPPED = "diversity_skipped"
     """No time left to diversify: best scores first."""
+    EXPERIMENTS_OLD = "experiments_old"
+    """The payload of experiments is older than it may be: everybody is served as control and takes part in none."""
+    VARIANT_NOT_SERVED = "variant_not_served"
+    """The release lacks the variant's model: the publication's answered. The user stays in the variant."""
+    EXPOSURE_NOT_LOGGED = "exposure_not_logged"
+    """The log of exposures took no row: the variant was served and the user is not counted."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Candidates:
     """Events of the history whose item this release does not know; they were skipped."""
     explored: NDArray[np.int32] | None = None
     """[x] eligible rows, none of them in `rows`, that take the last places of the slate; None: none do."""
+    explored_propensities: NDArray[np.float32] | None = None
+    """[x] probability of each among what could be explored, given those drawn before it; None where `explored` is."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +99,7 @@ class Ranked:
     parts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Name → [k]: score parts of the chosen, retrieval's and re-ranking's; `source` is a Source number."""
     degraded: tuple[str, ...] = ()
+    propensities: NDArray[np.float32] | None = None
+    """[k] probability of the item at its place, given the places before; None: chance had no part in any."""
+    teams: NDArray[np.int8] | None = None
+    """[k] whose draft the item was, see `ServedSlate.teams`; None: nothing was interleaved."""

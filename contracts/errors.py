@@ -366,6 +366,36 @@ class JobFailed(TandemError):
     code = "job-failed"
 
 
+class PayloadInvalid(TandemError):
+    """A payload or a file of experiments says what no slate can be made by; what served before goes on."""
+
+    code = "payload-invalid"
+
+
+class EnvelopeRefused(TandemError):
+    """An envelope is too large, damaged, unsigned, too old or older than the last one; what served before goes on."""
+
+    code = "envelope-refused"
+
+
+class ExperimentsUnavailable(TandemError):
+    """The store of experiments does not answer, or another writer was faster; nothing was written."""
+
+    code = "experiments-unavailable"
+
+
+class ExposuresInvalid(TandemError):
+    """Files of exposures or events cannot be judged by: a column is missing, of another type, or of mixed zones."""
+
+    code = "exposures-invalid"
+
+
+class SupportTooThin(TandemError):
+    """What was logged says too little about the arm that was not served; no estimate is better than that one."""
+
+    code = "support-too-thin"
+
+
 class PricesOutdated(TandemError):
     """The file of AWS's prices is older than a year."""
 

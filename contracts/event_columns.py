@@ -1,8 +1,8 @@
-"""The columns of the tables that AWS keeps of events and exposures, named and typed as Hive does.
+"""The columns of the tables that AWS keeps of events, exposures and slates, named and typed as Hive does.
 
 One place for both ends: `infra` makes the Glue tables of these, by which Firehose turns JSON lines into Parquet, and
 `batch_job` reads the Parquet back. A column may be added at the end; one is never renamed. Tests hold the events'
-columns to `contracts/event.py`.
+columns to `contracts/event.py`, those of exposures and slates to `contracts/served.py`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,29 @@ EXPOSURE_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
     ("route", "string"),
     ("release", "string"),
     ("country", "string"),
+    ("model", "string"),
+    ("degraded", "boolean"),  # null where it is false
+    ("sequence", "bigint"),
 )
-"""(name, Hive type) of an exposure: who was served which variation when, and the dimensions to look at it by."""
+"""(name, Hive type) of the fields of `Exposure`, in their order."""
+
+SLATE_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
+    ("recommendation_id", "string"),
+    ("user_id", "string"),
+    ("timestamp", "bigint"),
+    ("route", "string"),
+    ("model", "string"),
+    ("release", "string"),
+    ("publication", "string"),
+    ("items", "array<string>"),
+    ("scores", "array<double>"),
+    ("propensities", "array<double>"),
+    ("teams", "array<int>"),
+    ("variants", "array<string>"),
+    ("degraded", "array<string>"),
+    ("country", "string"),
+)
+"""(name, Hive type) of the fields of `ServedSlate`, in their order; an empty list is left out and reads as null."""
 
 PARTITION_COLUMN: Final = "dt"
 """Day of arrival (UTC, YYYY-MM-DD), from the path: `events/dt=2026-11-20/…`."""
