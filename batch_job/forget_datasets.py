@@ -34,6 +34,8 @@ from stores.s3_bucket import Bucket
 
 EXPOSURES: Final = "exposures/"
 """Who was served which variant, beside the log."""
+SLATES: Final = "slates/"
+"""What was served to whom, likewise."""
 
 
 class ListedFiles(BucketFiles):
@@ -94,6 +96,7 @@ def places_of(nights: Nights) -> list[Place]:
     logs: list[Place] = [
         BucketFiles("event log", bucket, EVENT_LOG, ARRIVED),
         BucketFiles("exposures", bucket, EXPOSURES, HAPPENED),
+        BucketFiles("slates", bucket, SLATES, HAPPENED),
         BucketFiles("recommendations", bucket, RECOMMENDATIONS, None),
     ]
     seeded = [SeededDataset(nights, name) for name in nights.datasets()]

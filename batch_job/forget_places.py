@@ -1,4 +1,4 @@
-"""Where rows of a user may lie: the log on this machine or in S3, a dataset, a batch; each file named.
+"""Where rows of a user may lie: the logs on this machine or in S3, a dataset, a batch; each file named.
 
 A place counts the rows of a user in a file and takes them out of it, whole file after whole file: a reader sees the old
 one or the new one. It does not know in which order that is done nor what is told of it; `forget.py` goes through them.
@@ -27,14 +27,15 @@ from data_sources.tables import find_table
 from stores.mirrored_folder import entry_of
 from stores.release_files import sync_folder
 from stores.s3_bucket import Bucket, ObjectMissing, ObjectMoved
+from stores.served_log import EXPOSURES_FOLDER, SLATES_FOLDER
 
 ARRIVED, HAPPENED = "received_at", "timestamp"
-"""Columns that say when: of a log, of a dataset whose times are times."""
+"""Columns that say when: of the event log; of what was served, and of a dataset whose times are times."""
 
 TRIES: Final = 5
 """At a file that others write in the same moment."""
 WRITTEN_SECONDS: Final = 300
-"""After its hour a file of the log may still be written to: an event carries the time at which its request came."""
+"""After its hour a file of a log may still be written to: a row carries the time at which its request came."""
 _HOUR: Final = 3_600
 
 Note = Callable[[Taken], None]
@@ -107,10 +108,10 @@ class FolderFiles:
 
 
 class LocalLog(FolderFiles):
-    """The log of this machine, to which a server may be appending (`stores/event_log.py`)."""
+    """A log of this machine, to which a server may be appending (`stores/line_log.py`)."""
 
-    def __init__(self, folder: Path, now_seconds: int) -> None:
-        super().__init__("event log", folder, ARRIVED)
+    def __init__(self, folder: Path, now_seconds: int, kind: str = "event log", time: str = ARRIVED) -> None:
+        super().__init__(kind, folder, time)
         self._now = now_seconds
 
     def take_out(self, name: str, leaver: Leaver, note: Note) -> None:
@@ -122,6 +123,15 @@ class LocalLog(FolderFiles):
         note(Taken(self.rows(name, leaver).gone))
         with naming_full_disk(path):
             blank_out(path, leaver, self._time)
+
+
+def local_logs(home: Path, now_seconds: int) -> list[LocalLog]:
+    """All logs of a home; a folder that is not there has no files."""
+    served = (EXPOSURES_FOLDER, SLATES_FOLDER)
+    return [
+        LocalLog(home / "events", now_seconds),
+        *(LocalLog(home / kind, now_seconds, kind, HAPPENED) for kind in served),
+    ]
 
 
 @contextmanager

@@ -49,8 +49,8 @@ IN_AWS: Final = (
         until=f"{BACKUP_DAYS} days from now",
     ),
     Remaining(
-        what="Events that Firehose could not deliver to the log, in errors/, and what it delivers late: after a "
-        "failure it tries for a day. Run this again then to have that removed too.",
+        what="Events, exposures and slates that Firehose could not deliver, in errors/, and what it delivers late: "
+        "after a failure it tries for a day. Run this again then to have that removed too.",
         until=f"{ERROR_DAYS} days from now",
     ),
     Remaining(

@@ -41,7 +41,7 @@ def forget(
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonFlag = False,
 ) -> None:
-    """Forget a user: profile, event log, their sessions, datasets; look that nothing is left, and certify it.
+    """Forget a user: profile, logs, their sessions, datasets; look that nothing is left, and certify it.
 
     Safe beside a running server. Killed, run it again: it goes on. Exit status 1 where something is still pending.
 
@@ -49,14 +49,14 @@ def forget(
     """
     from batch_job.forget import Asked, Stores, forget_everywhere
     from batch_job.forget_journal import FolderJournals
-    from batch_job.forget_places import BatchOutput, LocalLog, Place, dataset_folder, one_at_a_time
+    from batch_job.forget_places import BatchOutput, Place, dataset_folder, local_logs, one_at_a_time
     from batch_job.forget_terms import LOCALLY
     from stores.identities import SqliteIdentities
     from stores.live_file import LIVE_FILE
     from stores.profiles import SqliteProfiles
 
     now = int(time.time())
-    places: list[Place] = [LocalLog(home / "events", now)]
+    places: list[Place] = [*local_logs(home, now)]
     places += [dataset_folder(folder) for folder in dataset or ()]
     places += [BatchOutput(folder) for folder in batch or ()]
     with (

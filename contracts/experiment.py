@@ -22,6 +22,9 @@ OLDEST_READABLE_ENVELOPE_VERSION: Final = 1
 MAX_PAYLOAD_BYTES: Final = 256 * 1024
 """Of a reduced payload: a hundred experiments of four variants are 80 KB."""
 
+MAX_ENVELOPE_BYTES: Final = 2 * MAX_PAYLOAD_BYTES + 4_096
+"""A payload is text within text there, where every quotation mark takes two bytes."""
+
 ENVELOPE_MAX_AGE_SECONDS: Final = 7 * 24 * 3_600
 """An envelope is served for so long after it was issued, whatever became of what issues them; then control is."""
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from contracts.night import BASE_KEY, DATASETS, EVENT_LOG, NIGHTS, SNAPSHOTS, TRAININGS, Step
 from contracts.processing_job import ASKED, FORGOTTEN, RECOMMENDATIONS
 from infra.permissions import RELEASE_KEYS
-from infra.storage import EXPOSURES_PREFIX
+from infra.storage import EXPOSURES_PREFIX, SLATES_PREFIX
 
 ALL_NIGHTS: Final = f"{NIGHTS}*"
 ALL_SNAPSHOTS: Final = f"{SNAPSHOTS}*"
@@ -30,6 +30,7 @@ WHY: Final = {
     f"{EVENT_LOG}*": "Firehose names the files of the log itself.",
     f"{RECOMMENDATIONS}*": "Every batch has a folder of its own.",
     f"{EXPOSURES_PREFIX}*": "Firehose names the files of the log itself.",
+    f"{SLATES_PREFIX}*": "Firehose names the files of the log itself.",
     f"{FORGOTTEN}*": "Every forgetting has a journal of its own.",
     f"{ASKED}*": "Every job that somebody asks for has a folder of its own.",
     f"{NIGHTS}*/snapshot.json": "Every night has a report of its own.",
@@ -123,8 +124,8 @@ JOBS: Final = {
 ALL_RECOMMENDATIONS: Final = f"{RECOMMENDATIONS}*"
 ALL_ASKED: Final = f"{ASKED}*"
 _OF_A_USER: Final = (
-    *(f"{EVENT_LOG}*", f"{EXPOSURES_PREFIX}*", ALL_DATASETS, ALL_SNAPSHOTS, ALL_RECOMMENDATIONS, f"{FORGOTTEN}*"),
-    ALL_ASKED,
+    *(f"{EVENT_LOG}*", f"{EXPOSURES_PREFIX}*", f"{SLATES_PREFIX}*", ALL_DATASETS, ALL_SNAPSHOTS),
+    *(ALL_RECOMMENDATIONS, f"{FORGOTTEN}*", ALL_ASKED),
 )
 
 ON_DEMAND: Final = {

@@ -110,7 +110,13 @@ def test_a_user_is_forgotten_and_no_line_names_them(world: NightWorld, environme
     assert "u00" not in line
     certificate = msgspec.json.decode((tmp_path / "out" / "certificate.json").read_bytes(), type=Certificate)
     assert (certificate.user_id, certificate.profile, len(certificate.pending)) == ("u00", True, 1)
-    assert [one.kind for one in certificate.removed] == ["event log", "exposures", "recommendations", "dataset"]
+    assert [one.kind for one in certificate.removed] == [
+        "event log",
+        "exposures",
+        "slates",
+        "recommendations",
+        "dataset",
+    ]
     with closing(DynamoDBProfiles(environment["TANDEM_PROFILES_TABLE"])) as profiles:
         assert profiles.get("u00").history == []
 

@@ -17,7 +17,7 @@ from batch_job.event_log_reading import EVENT_SCHEMA, read_events
 from batch_job.forget import Asked, Stores, forget_everywhere
 from batch_job.forget_datasets import places_of
 from batch_job.forget_journal import BucketJournals, FolderJournals, Journals
-from batch_job.forget_places import LocalLog, Place, dataset_folder
+from batch_job.forget_places import LocalLog, Place, dataset_folder, local_logs
 from batch_job.log_sources import FolderSource, LogSource, S3Source
 from contracts.certificate import Certificate
 from contracts.errors import DatasetError, ForgetIncomplete, NightRunning
@@ -25,12 +25,14 @@ from contracts.event import encode_event
 from contracts.live import session_user
 from contracts.night import Decision, dataset_listing, dataset_prefix
 from contracts.profile import HistoryEvent
+from contracts.served import encode_served
 from data_sources.dataset import Dataset, open_dataset
 from stores.identities import SqliteIdentities
 from stores.live_file import LIVE_FILE
 from stores.mirrored_folder import fetch, listed
 from stores.profiles import SqliteProfiles
 from tests.batch_job.night_world import DAY, FILES, MIDNIGHT, NightWorld, event
+from tests.stores.served_rows import exposure, slate, write_parquet
 
 LEFT = MIDNIGHT + 3_600
 SESSION = session_user("s")
@@ -42,10 +44,10 @@ class ForgetPlace(Protocol):
     log: LogSource
     journals: Journals
 
-    def put(self, name: str, data: bytes) -> None:
-        """A file of the log."""
+    def put(self, name: str, data: bytes, log: str = "events") -> None:
+        """A file of a log."""
 
-    def get(self, name: str) -> bytes: ...
+    def get(self, name: str, log: str = "events") -> bytes: ...
 
     def places(self) -> list[Place]: ...
 
@@ -54,23 +56,23 @@ class ForgetPlace(Protocol):
 
 class OnThisMachine:
     def __init__(self, world: NightWorld, folder: Path) -> None:
-        self._events, self._data = folder / "events", folder / "shop"
-        self.log, self.journals = FolderSource(self._events), FolderJournals(folder / "forgotten")
+        self._home, self._data = folder, folder / "shop"
+        self.log, self.journals = FolderSource(folder / "events"), FolderJournals(folder / "forgotten")
         self._data.mkdir()
         for name, text in FILES.items():
             (self._data / name).write_text(text)
 
-    def put(self, name: str, data: bytes) -> None:
-        path = self._events / name
+    def put(self, name: str, data: bytes, log: str = "events") -> None:
+        path = self._home / log / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         os.utime(path, (MIDNIGHT - DAY, MIDNIGHT - DAY))
 
-    def get(self, name: str) -> bytes:
-        return (self._events / name).read_bytes()
+    def get(self, name: str, log: str = "events") -> bytes:
+        return (self._home / log / name).read_bytes()
 
     def places(self) -> list[Place]:
-        return [LocalLog(self._events, LEFT), dataset_folder(self._data)]
+        return [*local_logs(self._home, LEFT), dataset_folder(self._data)]
 
     def dataset(self) -> Dataset:
         return open_dataset(self._data)
@@ -83,11 +85,11 @@ class InABucket:
         self.journals = BucketJournals(world.bucket)
         world.seed()
 
-    def put(self, name: str, data: bytes) -> None:
-        self._world.put(f"events/{name}", data)
+    def put(self, name: str, data: bytes, log: str = "events") -> None:
+        self._world.put(f"{log}/{name}", data)
 
-    def get(self, name: str) -> bytes:
-        return self._world.bucket.read(f"events/{name}", 1 << 20).data
+    def get(self, name: str, log: str = "events") -> bytes:
+        return self._world.bucket.read(f"{log}/{name}", 1 << 20).data
 
     def places(self) -> list[Place]:
         return places_of(self._world.nights)
@@ -181,6 +183,41 @@ def test_nothing_is_left_and_the_certificate_says_what_there_was(full: ForgetPla
         assert full.get(name) == files[name]
     assert full.get("2026-11-18/b.jsonl") == lines(*OTHERS)
     assert full.get("2026-11-18/c.jsonl") == lines(event(6, "u01", "u00"))
+
+
+SERVED = {
+    "exposures": [
+        exposure("u00", MIDNIGHT),
+        exposure(SESSION, MIDNIGHT, country="de"),
+        exposure("u01", MIDNIGHT, degraded=True),
+        exposure("u00", LEFT + 1),
+    ],
+    "slates": [
+        slate("s1", MIDNIGHT, user_id="u00"),
+        slate("s2", MIDNIGHT, user_id=SESSION, items=[], scores=[], propensities=[]),
+        slate("s3", MIDNIGHT, user_id="u01", items=["u00", "b"], teams=[0, 1], variants=["x:y"]),
+        slate("s4", LEFT + 1, user_id="u00"),
+        slate("s5", MIDNIGHT, user_id=""),
+    ],
+}
+
+
+@pytest.mark.parametrize("log", ["exposures", "slates"])
+def test_what_they_were_served_is_forgotten_too_and_that_of_their_sessions(
+    full: ForgetPlace, stores: Stores, tmp_path: Path, log: str
+) -> None:
+    rows: Any = SERVED[log]
+    kept = rows[2:]  # of somebody else, of after they left, of nobody that can be told
+    full.put("2026-11-20/a.jsonl", b"".join(encode_served(row) + b"\n" for row in rows), log)
+    full.put("2026-11-20/b", write_parquet(tmp_path / "x.parquet", rows).read_bytes(), log)
+    full.put("2026-11-20/c", write_parquet(tmp_path / "x.parquet", kept).read_bytes(), log)
+    untouched = full.get("2026-11-20/c", log)
+    done = run(full, stores)
+    assert by_kind(done)[log] == (2, 4)
+    assert [(one.files, one.rows_since) for one in done.checked if one.kind == log] == [(3, 3)]
+    assert full.get("2026-11-20/a.jsonl", log) == b"".join(encode_served(row) + b"\n" for row in kept)
+    assert pl.read_parquet(full.get("2026-11-20/b", log)).equals(pl.read_parquet(untouched))
+    assert full.get("2026-11-20/c", log) == untouched
 
 
 def test_forgotten_again_the_certificate_is_the_same_and_nothing_changes(full: ForgetPlace, stores: Stores) -> None:

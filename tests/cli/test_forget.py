@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from contracts.profile import HistoryEvent
 from stores.identities import SqliteIdentities
 from stores.live_file import LIVE_FILE
 from stores.profiles import SqliteProfiles
+from stores.served_log import LocalServedLog
+from tests.stores.served_rows import exposure, exposures_in, slate, slates_in
 
 AT = 1_795_132_800
 
@@ -34,6 +37,9 @@ def home(tmp_path: Path) -> Path:
         for n, u in enumerate("aba")
     ]
     log.write_bytes(b"".join(encode_event(one) + b"\n" for one in events))
+    for kind, rows in (("exposures", [exposure(u, AT) for u in "ab"]), ("slates", [slate("s", AT, user_id="a")])):
+        with closing(LocalServedLog(tmp_path / "home" / kind)) as served:
+            served.append(rows)
     with SqliteProfiles(tmp_path / "home" / "profiles.sqlite") as profiles:
         profiles.append("a", [HistoryEvent("i", AT)])
     data = tmp_path / "data"
@@ -80,7 +86,9 @@ def test_a_user_is_forgotten_with_a_certificate(home: Path, tmp_path: Path) -> N
     done = tandem(home, "a", "--certificate", str(tmp_path / "a.json"), *places)
     assert done.exit_code == 0, done.output
     told = json.loads((tmp_path / "a.json").read_text())
-    assert removed(told) == {"event log": 2, "dataset": 1, "batch": 2}
+    assert removed(told) == {"event log": 2, "exposures": 1, "slates": 1, "dataset": 1, "batch": 2}
+    assert [one.user_id for one in exposures_in(home / "exposures")] == ["b"]
+    assert not slates_in(home / "slates")
     assert (told["user_id"], told["profile"], told["pending"]) == ("a", True, [])
     assert {"Removed", "What is left, and until when"} <= {line.strip() for line in done.stdout.splitlines()}
     assert (tmp_path / "data" / "events.csv").read_text() == f"user_id,item_id,timestamp\nb,i,{AT}\n"
@@ -93,7 +101,7 @@ def test_a_user_is_forgotten_with_a_certificate(home: Path, tmp_path: Path) -> N
 def test_the_certificate_goes_to_stdout_where_that_is_asked_for(home: Path) -> None:
     for words in (("--certificate", "-"), ("--certificate", "-", "--json")):
         done = tandem(home, "b", *words)
-        assert (done.exit_code, removed(json.loads(done.stdout))) == (0, {"event log": 1}), done.output
+        assert (done.exit_code, removed(json.loads(done.stdout))) == (0, {"event log": 1, "exposures": 1, "slates": 0})
 
 
 def test_what_is_pending_ends_with_one_and_is_told(home: Path, tmp_path: Path) -> None:

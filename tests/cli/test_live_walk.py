@@ -119,7 +119,11 @@ def test_the_certificate_says_what_was_removed_and_that_it_is_gone(walk: Walk) -
     certificate = json.loads((walk.folder / "ada.json").read_text())
     assert certificate["user_id"] == "ada"
     assert certificate["pending"] == []
-    assert [(one["kind"], one["rows"]) for one in certificate["removed"]] == [("event log", 3)]
+    assert [(one["kind"], one["rows"]) for one in certificate["removed"]] == [
+        ("event log", 3),
+        ("exposures", 0),
+        ("slates", 0),
+    ]
     assert [(one["kind"], one["rows_since"]) for one in certificate["checked"]] == [("event log", 0)]
     assert all(one["what"] and one["until"] for one in certificate["remains"])
     log = [file.read_bytes() for file in (walk.folder / ".tandem" / "events").rglob("*") if file.is_file()]

@@ -11,3 +11,4 @@ def test_terms_are_those_of_the_stacks() -> None:
     assert forget_terms.TRAINING_DAYS == storage.LARGE_DAYS
     assert forget_terms.ASKED_DAYS == storage.ASKED_DAYS
     assert forget_datasets.EXPOSURES == storage.EXPOSURES_PREFIX
+    assert forget_datasets.SLATES == storage.SLATES_PREFIX

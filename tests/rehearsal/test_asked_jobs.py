@@ -24,11 +24,11 @@ from typer.testing import CliRunner
 from cli.main import app
 from contracts.batch import BATCH_SUCCESS, BatchDone
 from contracts.certificate import Certificate
-from contracts.event import encode_event
 from contracts.live import session_user, user_digest
 from contracts.night import SnapshotReport
 from contracts.processing_job import ASKED, RECOMMENDATIONS
 from contracts.profile import HistoryEvent
+from contracts.served import encode_served
 from lambda_user_tower.settings import LambdaSettings
 from local_mode.aws import job_watch
 from local_mode.rehearsal.deployed import Deployed
@@ -44,10 +44,11 @@ from tests.rehearsal.conftest import Night
 from tests.rehearsal.nights import empty
 from tests.rehearsal.rights import Called, allowed, calls_of, covers
 from tests.rehearsal.test_night import NEVER_CALLED, noting_client
+from tests.stores.served_rows import exposure, slate, write_parquet
 from tests.toy_world import item_id
 
 LEAVER: Final = "u00"
-"""Who is in the dataset, the log, the snapshot, the exposures and a batch."""
+"""Who is in the dataset, the log, the snapshot, the exposures, the slates and a batch."""
 SESSION: Final = "asked-session"
 PLACES: Final = 5
 DIVERSITY: Final = {"TANDEM_RERANK_DIVERSITY": "mmr"}
@@ -114,7 +115,9 @@ def _somebody(folder: Path, s3: Any) -> NightWorld:
     world = NightWorld(folder, s3, DATA)
     world.seed()
     world.arrive(event(1), event(2, "u01"), event(3, session_user(SESSION)))
-    world.put("exposures/dt=2026-11-20/x", encode_event(event(4, at=MIDNIGHT)) + b"\n")
+    world.put("exposures/dt=2026-11-20/x", encode_served(exposure(LEAVER, MIDNIGHT)) + b"\n")
+    slates = [slate("s1", MIDNIGHT, user_id=LEAVER), slate("s2", MIDNIGHT, user_id=session_user(SESSION))]
+    world.put("slates/dt=2026-11-20/x", write_parquet(folder / "slates.parquet", slates).read_bytes())
     world.night(MIDNIGHT)
     with closing(DynamoDBProfiles(TABLE)) as profiles:
         for number in range(6):
@@ -234,6 +237,7 @@ def test_a_user_is_forgotten_everywhere_and_certified(place: Place, tmp_path: Pa
     assert removed == {
         "event log": 2,
         "exposures": 1,
+        "slates": 2,
         "recommendations": 10,
         "dataset": 5,
         "snapshot": removed["snapshot"],

@@ -16,12 +16,14 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-import stores.event_log
+import stores.delivery_stream
+import stores.line_log
 from batch_job.event_log_reading import Reading, read_events
 from batch_job.log_sources import FolderSource, S3Source
 from contracts.errors import LogUnavailable
 from contracts.event import Event
-from stores.event_log import FirehoseEventLog, LocalEventLog, firehose_client
+from stores.delivery_stream import firehose_client
+from stores.event_log import FirehoseEventLog, LocalEventLog
 
 NOON = 1_795_176_000
 """2026-11-20, 12:00 UTC."""
@@ -174,7 +176,7 @@ def test_a_folder_that_cannot_be_is_named(tmp_path):
 
 def test_a_full_disk_is_named_and_the_next_write_goes_elsewhere(folder, monkeypatch):
     writers = iter(["full", "next"])
-    monkeypatch.setattr(stores.event_log, "_unique", lambda: next(writers))
+    monkeypatch.setattr(stores.line_log, "_unique", lambda: next(writers))
     (folder / "2026-11-20").mkdir(parents=True)
     (folder / "2026-11-20" / "12-full.jsonl").symlink_to("/dev/full")
     log = LocalEventLog(folder)
@@ -274,7 +276,7 @@ def stubbed(moto_endpoint, monkeypatch):
     """A log over a client that sends nothing and holds every call against what is expected next."""
     from botocore.stub import Stubber
 
-    monkeypatch.setattr(stores.event_log, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores.delivery_stream, "FIRST_WAIT_SECONDS", 0.001)
     client = firehose_client(endpoint_url=moto_endpoint)
     with Stubber(client) as stubber:
         yield FirehoseEventLog("events", client), stubber
@@ -310,7 +312,7 @@ def test_what_is_left_has_the_reason_of_its_last_try(stubbed):
     told = events(4)
     expect(stubber, told, [BUSY, "", "InternalFailure", BUSY])
     expect(stubber, [told[0], told[2], told[3]], ["", BUSY, BUSY])
-    for _ in range(stores.event_log.MAX_TRIES - 2):
+    for _ in range(stores.delivery_stream.MAX_TRIES - 2):
         expect(stubber, [told[2], told[3]], [BUSY, "InternalFailure"])
     assert log.append(told) == ["", "", BUSY, "InternalFailure"]
 
@@ -353,7 +355,7 @@ def test_calls_hold_500_records_and_4_mb(stubbed, monkeypatch):
     expect(stubber, told[:500], [""] * 500)
     expect(stubber, told[500:], [""] * 3)
     assert log.append(told) == [""] * 503
-    monkeypatch.setattr(stores.event_log, "MAX_CALL_BYTES", 2 * len(msgspec.json.encode(told[0])) + 2)
+    monkeypatch.setattr(stores.delivery_stream, "MAX_CALL_BYTES", 2 * len(msgspec.json.encode(told[0])) + 2)
     expect(stubber, told[:2], ["", ""])
     expect(stubber, told[2:4], ["", ""])
     expect(stubber, told[4:5], [""])
@@ -385,7 +387,7 @@ class _Broken(BaseHTTPRequestHandler):
 
 
 def test_tries_are_ours_and_not_multiplied(moto_endpoint, monkeypatch):
-    monkeypatch.setattr(stores.event_log, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores.delivery_stream, "FIRST_WAIT_SECONDS", 0.001)
     with HTTPServer(("127.0.0.1", 0), _Broken) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -397,11 +399,11 @@ def test_tries_are_ours_and_not_multiplied(moto_endpoint, monkeypatch):
             log.close()
             server.shutdown()
             thread.join()
-    assert _Broken.calls == stores.event_log.MAX_TRIES
+    assert _Broken.calls == stores.delivery_stream.MAX_TRIES
 
 
 def test_a_network_that_is_not_there_is_named(moto_endpoint, monkeypatch):
-    monkeypatch.setattr(stores.event_log, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores.delivery_stream, "FIRST_WAIT_SECONDS", 0.001)
     log = FirehoseEventLog("events", firehose_client(endpoint_url="http://127.0.0.1:9"))
     with pytest.raises(LogUnavailable, match="'events' took no event: Could not connect"):
         log.append(events(1))
@@ -418,7 +420,7 @@ def test_a_snapshot_keeps_the_client_and_none_of_its_connections(moto_endpoint, 
         made.append(client)
         return client
 
-    monkeypatch.setattr(stores.event_log, "firehose_client", make)
+    monkeypatch.setattr(stores.delivery_stream, "firehose_client", make)
     log = FirehoseEventLog("no-such-stream")
     assert made == []
     log.connect()
