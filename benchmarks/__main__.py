@@ -22,6 +22,7 @@ QUICK = (
     "snapshot",
     "backfill",
     "batch",
+    "experiment_statistics",
 )
 """Minutes on two cores; the others are asked for by name (`make bench-quality`, `make bench-live`, `make soak`)."""
 

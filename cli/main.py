@@ -12,7 +12,20 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from cli import aws, batch, data, evaluate, forget, index, opensearch, profiles, releases, run, serving
+from cli import (
+    aws,
+    batch,
+    data,
+    evaluate,
+    experiments,
+    forget,
+    index,
+    opensearch,
+    profiles,
+    releases,
+    run,
+    serving,
+)
 from cli.console import err
 from contracts.errors import GateBlocked, TandemError
 
@@ -27,7 +40,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (run, data, releases, serving, evaluate, opensearch, index, profiles, batch, forget, aws):
+GROUPS = (
+    run,
+    data,
+    releases,
+    serving,
+    evaluate,
+    opensearch,
+    index,
+    profiles,
+    batch,
+    forget,
+    experiments,
+    aws,
+)
+for group in GROUPS:
     group.register(app)
 
 

@@ -1,15 +1,13 @@
 """Plots of an evaluation as SVG text that follows the page's light or dark colours.
 
-Ink and lines are drawn in placeholder colours that become CSS variables; models have the colour-blind safe colours of
-Okabe and Ito ("Color Universal Design", 2008) and a marker of their own, so that colour alone never says anything.
-The same evaluation gives the same bytes. `evaluation.report` calls it.
+Models have the colour-blind safe colours of Okabe and Ito ("Color Universal Design", 2008) and a marker of their own,
+so that colour alone never says anything. The same evaluation gives the same bytes. `evaluation.report` calls it.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -18,11 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from evaluation.bootstrap import Interval
 from evaluation.findings import HEADLINE_METRICS, metric_name, model_name
+from evaluation.ink import INK, STYLE, svg
 from evaluation.result import Evaluation
-
-_INK: Final = "#010203"
-_LINE: Final = "#040506"
-_VARIABLES: Final = {_INK: "var(--ink)", _LINE: "var(--line)"}
 
 _LOOKS: Final = {
     "two_tower": ("#0072B2", "o"),
@@ -34,25 +29,6 @@ _LOOKS: Final = {
     "popularity": ("#8C8C8C", "X"),
 }
 
-_STYLE: Final[Any] = {  # matplotlib types the 300 names of its settings one by one
-    "svg.hashsalt": "tandem",  # element ids would differ from run to run
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _LINE,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "grid.color": _LINE,
-    "axes.grid": True,
-    "axes.grid.axis": "x",
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
-
 _ROW: Final = 0.34
 """Inches a model takes in a plot of rows."""
 
@@ -60,32 +36,32 @@ _ROW: Final = 0.34
 def accuracy_plot(evaluation: Evaluation) -> str:
     """Each model's headline metrics with intervals, a panel a metric."""
     models = list(evaluation.models)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 1.1 + _ROW * len(models)), layout="constrained")
         panels = figure.subplots(1, len(HEADLINE_METRICS), sharey=True, squeeze=False)[0]
         for axes, metric in zip(panels, HEADLINE_METRICS, strict=True):
             _rows(axes, {name: figures[metric] for name, figures in evaluation.models.items() if metric in figures})
             axes.set_xlabel(metric_name(metric))
-        return _svg(figure)
+        return svg(figure)
 
 
 def difference_plot(evaluation: Evaluation, subject: str) -> str:
     """How far a subject is ahead (right of zero) of every other model."""
     others = evaluation.differences[subject]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 1.1 + _ROW * len(others)), layout="constrained")
         panels = figure.subplots(1, len(HEADLINE_METRICS), sharey=True, squeeze=False)[0]
         for axes, metric in zip(panels, HEADLINE_METRICS, strict=True):
             _rows(axes, {name: figures[metric] for name, figures in others.items() if metric in figures})
-            axes.axvline(0, color=_INK, linewidth=1)
+            axes.axvline(0, color=INK, linewidth=1)
             axes.set_xlabel(f"{metric_name(metric)}: {model_name(subject)} minus …")
-        return _svg(figure)
+        return svg(figure)
 
 
 def segment_plot(evaluation: Evaluation, metric: str) -> str:
     """One metric of every model, a row of marks for each segment."""
     segments = list(evaluation.segments)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 1.3 + 0.45 * len(segments)), layout="constrained")
         axes = figure.subplots()
         for number, name in enumerate(evaluation.models):
@@ -104,12 +80,12 @@ def segment_plot(evaluation: Evaluation, metric: str) -> str:
         axes.invert_yaxis()
         axes.set_xlabel(metric_name(metric))
         figure.legend(loc="outside right upper")
-        return _svg(figure)
+        return svg(figure)
 
 
 def tradeoff_plot(evaluation: Evaluation) -> str:
     """Accuracy against how much of the catalogue is shown."""
-    with mpl.rc_context(_STYLE | {"axes.grid.axis": "both"}):
+    with mpl.rc_context(STYLE | {"axes.grid.axis": "both"}):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         axes = figure.subplots()
         for name, figures in evaluation.models.items():
@@ -121,7 +97,7 @@ def tradeoff_plot(evaluation: Evaluation) -> str:
         axes.set_xlabel(f"{metric_name('coverage@20')} (share of the catalogue that anybody is shown)")
         axes.set_ylabel(metric_name("ndcg@20"))
         figure.legend(loc="outside right upper")
-        return _svg(figure)
+        return svg(figure)
 
 
 def _rows(axes: Axes, intervals: Mapping[str, Interval]) -> None:
@@ -143,13 +119,3 @@ def _bars(intervals: list[Interval]) -> list[list[float]]:
 
 def _look(name: str) -> tuple[str, str]:
     return _LOOKS.get(name, ("#8C8C8C", "o"))
-
-
-def _svg(figure: Figure) -> str:
-    """The picture as an <svg> element without a date, in the colours of the page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    for placeholder, variable in _VARIABLES.items():
-        text = text.replace(placeholder, variable)
-    return text[text.index("<svg") :]

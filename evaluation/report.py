@@ -11,23 +11,9 @@ from typing import Final
 
 from evaluation.bootstrap import Interval
 from evaluation.findings import findings, metric_name, model_name, protocol_sentence
+from evaluation.page import bullets, page, picture, plain, section
 from evaluation.plots import accuracy_plot, difference_plot, segment_plot, tradeoff_plot
 from evaluation.result import Evaluation, Figures
-
-_CSS: Final = """
-:root { color-scheme: light dark; --ink: #1a1a1a; --line: #c9c9c9; --page: #ffffff; --soft: #f3f4f6; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --line: #4a4d52; --page: #16181b; --soft: #212429; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
-figcaption { font-size: .9rem; opacity: .85; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } td small { opacity: .7; }
-thead th { background: var(--soft); }
-"""
 
 _SEGMENT_METRIC: Final = "ndcg@10"
 
@@ -37,35 +23,15 @@ def report(evaluation: Evaluation, title: str) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(protocol_sentence(evaluation))}</p>",
-        _section("What the figures say", _list(findings(evaluation))),
-        _section("Accuracy", _figure(accuracy_plot(evaluation), _accuracy_text(evaluation))),
+        section("What the figures say", bullets(findings(evaluation))),
+        section("Accuracy", picture(accuracy_plot(evaluation), _accuracy_text(evaluation))),
         *(_difference_section(evaluation, subject) for subject, others in evaluation.differences.items() if others),
-        *([_section("Segments", _segments(evaluation))] if evaluation.segments else []),
-        _section("Accuracy and coverage", _figure(tradeoff_plot(evaluation), _tradeoff_text(evaluation))),
-        _section("All metrics", _table(evaluation.models)),
-        _section("How it was measured", _method(evaluation)),
+        *([section("Segments", _segments(evaluation))] if evaluation.segments else []),
+        section("Accuracy and coverage", picture(tradeoff_plot(evaluation), _tradeoff_text(evaluation))),
+        section("All metrics", _table(evaluation.models)),
+        section("How it was measured", _method(evaluation)),
     ]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_CSS}</style></head>\n<body><main>\n"
-        + "\n".join(parts)
-        + "\n</main></body></html>\n"
-    )
-
-
-def _section(heading: str, body: str) -> str:
-    return f"<section><h2>{escape(heading)}</h2>\n{body}</section>"
-
-
-def _list(sentences: list[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
-
-
-def _figure(svg: str, text: str) -> str:
-    """A picture, hidden from screen readers behind a text that says the same."""
-    said = escape(text)
-    return f'<figure><div role="img" aria-label="{said}">{svg}</div><figcaption>{said}</figcaption></figure>'
+    return page(title, parts)
 
 
 def _accuracy_text(evaluation: Evaluation) -> str:
@@ -83,14 +49,14 @@ def _accuracy_text(evaluation: Evaluation) -> str:
 
 def _difference_section(evaluation: Evaluation, subject: str) -> str:
     text = f"Paired differences on the same users; right of zero {model_name(subject)} is better."
-    return _section(f"{model_name(subject)} against the others", _figure(difference_plot(evaluation, subject), text))
+    return section(f"{model_name(subject)} against the others", picture(difference_plot(evaluation, subject), text))
 
 
 def _segments(evaluation: Evaluation) -> str:
-    meanings = _list([f"{name.replace('_', ' ')}: {of.meaning}" for name, of in evaluation.segments.items()])
+    meanings = bullets([f"{name.replace('_', ' ')}: {of.meaning}" for name, of in evaluation.segments.items()])
     text = f"{metric_name(_SEGMENT_METRIC)} of each model by segment; the number of users is in brackets."
     return (
-        _figure(segment_plot(evaluation, _SEGMENT_METRIC), text)
+        picture(segment_plot(evaluation, _SEGMENT_METRIC), text)
         + meanings
         + "".join(
             f"<h3>{escape(name.replace('_', ' '))} ({of.users} users)</h3>{_table(of.models)}"
@@ -140,11 +106,5 @@ def _method(evaluation: Evaluation) -> str:
         **{name.replace("_", " "): value for name, value in evaluation.counts.items()},
         **{name.replace("_", " "): value for name, value in evaluation.settings.items()},
     }
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(_plain(value))}</td></tr>" for name, value in facts.items())
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(plain(value))}</td></tr>" for name, value in facts.items())
     return f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_plain(inner)}" for name, inner in value.items())
-    return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)

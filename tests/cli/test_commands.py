@@ -87,6 +87,10 @@ NOT_RUN = {
         [name for name in commands() if name.startswith("index ")], "needs a server; tests/cli/test_index.py runs it"
     ),
     **dict.fromkeys(
+        [name for name in commands() if name.startswith("experiments ")],
+        "needs experiments or logs; tests/cli/test_experiments.py and test_experiments_report.py run them",
+    ),
+    **dict.fromkeys(
         [name for name in commands() if name.startswith("aws ")], "needs a deployment; tests/cli/test_aws.py runs it"
     ),
 }
