@@ -7,17 +7,14 @@ killed ends with it, between two files. It does not know which users are listed,
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from multiprocessing import connection, get_context, parent_process
-from typing import Final, Self
+from multiprocessing import get_context
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -29,6 +26,7 @@ from batch_job.recommend_block import BLOCK_USERS, Ground, UserSlate, slates_of
 from batch_job.recommend_folder import COLUMNS, BatchFolder
 from batch_job.recommend_plan import Plan, Sources
 from batch_job.recommend_users import read_list
+from batch_job.side_by_side import end_with_parent, one_thread_each
 from contracts.batch import BatchManifest, PartCounts
 from contracts.errors import JobFailed
 from contracts.fitted import Floats, Rows
@@ -37,10 +35,6 @@ from contracts.live import LiveItem, user_digest
 from contracts.profile import Profile
 from retrieval.fresh import FreshEncoder, with_fresh
 from retrieval.opened import OpenModel, open_model
-
-_LIBRARIES: Final = ("OPENBLAS", "OMP", "MKL", "BLIS")
-_ALONE: Final = {"POLARS_MAX_THREADS": "1"} | {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
-"""Environment of a process among several: threads of one would take the cores of the others."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ def make_parts(work: Work, numbers: Sequence[int]) -> Generator[PartCounts]:
             yield from map(maker.make, numbers)
         return
     work.sources.releases().open(work.manifest.release)  # one process at a time fetches what is kept elsewhere
-    with _alone():
+    with one_thread_each():
         pool = ProcessPoolExecutor(
             min(work.plan.processes, len(numbers)), get_context("spawn"), initializer=_begin, initargs=(work,)
         )
@@ -217,14 +211,7 @@ class _Process:
 def _begin(work: Work) -> None:
     """In a process of its own: remember what it is for, and end with the process that started it."""
     _Process.work = work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and lets parts that are under way be finished
-    if (parent := parent_process()) is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)  # whoever waits for a queue of a parent that is gone waits for ever
+    end_with_parent()
 
 
 def _make(number: int) -> PartCounts:
@@ -232,18 +219,3 @@ def _make(number: int) -> PartCounts:
     if _Process.maker is None:
         _Process.maker = PartMaker(_Process.work)
     return _Process.maker.make(number)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Processes that start meanwhile compute on one thread each."""
-    before = {name: os.environ.get(name) for name in _ALONE}
-    os.environ.update(_ALONE)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

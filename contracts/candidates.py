@@ -57,7 +57,8 @@ class Degraded(StrEnum):
     EXPERIMENTS_OLD = "experiments_old"
     """The payload of experiments is older than it may be: everybody is served as control and takes part in none."""
     VARIANT_NOT_SERVED = "variant_not_served"
-    """The release lacks the variant's model: the publication's answered. The user stays in the variant."""
+    """The release lacks a model of the variant, or there was no time for its second one: the publication's answered, or
+    the first. The user stays in the variant."""
     EXPOSURE_NOT_LOGGED = "exposure_not_logged"
     """The log of exposures took no row: the variant was served and the user is not counted."""
 

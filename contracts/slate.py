@@ -47,6 +47,7 @@ class Why(msgspec.Struct, frozen=True):
     release: str
     publication: str
     variant: str | None = None
+    """Where the user is in experiments, `experiment:variation` each, joined by commas; None: in none."""
     degraded: list[str] = []
     """What could not be done in time or was not available, and what happened instead; empty on a good day."""
     segment: str | None = None

@@ -33,7 +33,8 @@ class Treatment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     num_items: Annotated[int, msgspec.Meta(ge=1, le=MAX_ITEMS)] | None = None
     """Places of a slate, whatever the client asked for."""
     random_places: Annotated[int, msgspec.Meta(ge=0, le=MAX_RANDOM_PLACES)] | None = None
-    """Places that are drawn from the next RANDOM_POOL candidates with known probabilities, see `ServedSlate`."""
+    """Places that are drawn from the next RANDOM_POOL candidates with known probabilities, see `ServedSlate`; none are
+    where fewer candidates than places are left, as a category cap may have it."""
     cold_user_events: Annotated[int, msgspec.Meta(ge=1, le=1_000)] | None = None
     session_weight: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     exploration_share: Share | None = None

@@ -26,6 +26,11 @@ class Diversity(Protocol):
     """A way to choose k of the candidates."""
 
     @property
+    def categories(self) -> NDArray[np.integer]:
+        """[c] of the candidates, -1: none."""
+        ...
+
+    @property
     def cap(self) -> int:
         """Most of one category; 0: no cap."""
         ...

@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.candidates import Ranked
+from contracts.chance import NO_SEED, Seed
 from contracts.deadline import Deadline
 from contracts.fitted import Rows
 from reranking.diversity import Diversity, Floats, Positions, repeats
@@ -36,6 +38,12 @@ class SlateRules:
     explain: bool = False
     """Fill the parts of `Ranked`."""
     deadline: Deadline | None = None
+    random_places: int = 0
+    """Places before those that are explored that are drawn from the next candidates."""
+    drafted: Ranked | None = None
+    """Slate of another model under the same rules, to be drafted into this one place by place."""
+    seed: Seed = NO_SEED
+    """What chance decides is decided by it."""
 
     @property
     def promoted_places(self) -> int:
@@ -70,17 +78,17 @@ def choose_with_promotion(
     return chosen[order], values[order]
 
 
-def explored_rows(explored: Rows | None, categories: Rows, rules: SlateRules, cap: int) -> Rows:
-    """What of the rows to explore gets a place: what is not barred and leaves the cap and the promoted their due.
+def explored_kept(explored: Rows, categories: Rows, rules: SlateRules, cap: int) -> Positions:
+    """Which of the rows to explore [x] get a place: what is not barred and leaves the cap and the promoted their due.
 
-    `categories` [n] of all rows.
+    `categories` [n] of all rows. Positions among the x, in their order.
     """
-    if explored is None or not len(explored):
-        return np.empty(0, np.int32)
-    kept = explored if rules.barred is None else explored[~rules.barred[explored]]
+    kept = np.arange(len(explored))
+    if rules.barred is not None:
+        kept = kept[~rules.barred[explored]]
     if cap:
-        kept = kept[repeats(categories[kept]) < cap]
+        kept = kept[repeats(categories[explored[kept]]) < cap]
     if rules.promoted is not None and rules.promoted_places:
-        promised = rules.promoted[kept]
+        promised = rules.promoted[explored[kept]]
         kept = kept[promised | (np.cumsum(~promised) <= rules.places - rules.promoted_places)]
     return kept[: rules.places]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from contracts.environment import from_variables, to_variables
+from contracts.treatment import OF_RERANK, Treatment, changes_of
 
 DIVERSITIES: Final = ("category", "mmr", "none")
+_NO_TREATMENT: Final = Treatment()
 _PREFIX: Final = "TANDEM_RERANK_"
 
 
@@ -47,6 +49,12 @@ class RerankSettings:
             raise ValueError(f"recency_half_life_days is {self.recency_half_life_days}, expected more than 0")
         if self.category_cap < 0:
             raise ValueError(f"category_cap is {self.category_cap}, expected 0 or more")
+
+    def treated(self, treatment: Treatment) -> RerankSettings:
+        """The same with what a variant changes of them."""
+        if treatment == _NO_TREATMENT:  # nearly everybody's
+            return self
+        return replace(self, **changes_of(treatment, OF_RERANK))
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> RerankSettings:

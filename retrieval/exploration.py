@@ -4,64 +4,57 @@
     each item of rank r by the model's score for this visitor is drawn with the weight 1 / r
 
 Drawn without replacement by the keys of Efraimidis and Spirakis (2006), -ln(u) / weight, the smallest first. The u are
-hashes of who asks, of the hour and of the item, so a visitor who asks again within the hour sees the same, and a draw
-can be repeated. It knows neither the model nor the slate; `recommend.py` calls it, re-ranking puts the drawn last.
+`contracts/chance.py`'s, by who asks, the hour and the item, so a visitor who asks again within the hour sees the same,
+and a draw can be repeated. It knows neither the model nor the slate; `recommend.py` calls it, re-ranking puts the drawn
+last.
 """
 
 from __future__ import annotations
 
-from hashlib import blake2b
-from typing import Final
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.chance import EXPLORED_KEY, Seed, several, uniform
 from contracts.fitted import Floats, Rows
 
-_HOUR_SECONDS: Final = 3_600
-_STEP: Final = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 over the golden ratio: what splitmix64 adds from one number to the next."""
-_PLACES_KEY: Final = np.array([1 << 32], np.uint64)
-"""What the number of places is drawn by; keys of items are below it."""
 
-Seed = np.uint64
+class Drawn(NamedTuple):
+    """What was drawn, in the order drawn. x rows."""
 
-
-def seed_of(visitor: str, now_seconds: int) -> Seed:
-    """Of a user or session id and the hour; who has none ("") is another visitor every second."""
-    moment = now_seconds // _HOUR_SECONDS if visitor else now_seconds
-    told = f"{moment}\0{visitor}".encode("utf-8", "surrogatepass")
-    return np.uint64(int.from_bytes(blake2b(told, digest_size=8).digest(), "little"))
+    rows: Rows
+    """[x]"""
+    propensities: Floats
+    """[x] probability of each, given those drawn before it."""
 
 
 def explored_places(share: float, places: int, seed: Seed) -> int:
     """How many of the places go to exploring: on the average `share` of them."""
     wanted = share * places
     sure = int(wanted)
-    return sure + int(_uniform(seed, _PLACES_KEY)[0] < wanted - sure)
+    return sure + int(several(seed, EXPLORED_KEY, 1)[0] < wanted - sure)
 
 
-def draw(rows: Rows, keys: NDArray[np.uint64], scores: Floats | None, n: int, seed: Seed) -> Rows:
+def draw(rows: Rows, keys: NDArray[np.uint64], scores: Floats | None, n: int, seed: Seed) -> Drawn:
     """At most n of the rows [u], in the order drawn. `keys` [u]: a number of each one's id.
 
-    `scores` [u] rank them, the highest first; None: all weigh the same. Half of the draws fall on the first √u.
+    `scores` [u] rank them, the highest first; None: all weigh the same. Half of the draws fall on the first √u. The
+    smallest keys in order are draws one after the other, each by its weight among those that are left (Efraimidis and
+    Spirakis 2006, proposition 5), so the probability of each is its weight over the weights not drawn before it.
     """
-    arrivals = -np.log(_uniform(seed, keys))
+    arrivals = -np.log(uniform(seed, keys))
+    weights = np.ones(len(rows))
     if scores is not None:
         ranks = np.empty(len(rows), np.float64)
         ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(rows) + 1)
+        weights /= ranks
         arrivals *= ranks
+    total = weights.sum()
     if n < len(rows):
         first = np.argpartition(arrivals, n)[:n]
-        rows, arrivals = rows[first], arrivals[first]
-    return rows[np.argsort(arrivals, kind="stable")]
-
-
-def _uniform(seed: Seed, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Numbers in (0, 1), one a key, by seed and key: splitmix64 (Steele, Lea and Flood 2014), its upper 53 bits."""
-    with np.errstate(over="ignore"):
-        mixed = seed + (keys + np.uint64(1)) * _STEP
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+        rows, arrivals, weights = rows[first], arrivals[first], weights[first]
+    order = np.argsort(arrivals, kind="stable")
+    drawn = weights[order]
+    left = total - np.cumsum(drawn) + drawn
+    return Drawn(rows[order], (drawn / np.maximum(left, drawn)).astype(np.float32))

@@ -71,6 +71,15 @@ class OpenModel:
     def items(self) -> ItemArrays:
         return self.fitted.items
 
+    def can_serve(self, model_name: str) -> bool:
+        """Whether the release has the vectors of a model; popularity needs none."""
+        if model_name == "popularity":
+            return True
+        if model_name == "als" and not self.fitted.als.gram.any():  # no item has a factor
+            return False
+        vectors = self.index.vectors.get(model_name)
+        return vectors is not None and vectors.size > 0
+
     def is_cold(self, row: int) -> bool:
         """Whether its vector is mostly a guess from its content; that of a fresh item is, whatever came in since."""
         return row >= self.items.released or bool(self.items.events[row] < self.cold_item_events)

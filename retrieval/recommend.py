@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.candidates import Candidates
+from contracts.chance import NO_SEED, Seed, seed_of
 from contracts.deadline import Deadline
-from contracts.fitted import Floats, Rows
+from contracts.fitted import Floats
 from contracts.profile import Profile
 from contracts.request import RecommendationRequest
 from contracts.slate import Route
-from retrieval.exploration import draw, explored_places, seed_of
+from contracts.treatment import Treatment
+from retrieval.exploration import Drawn, draw, explored_places
 from retrieval.found import Found
 from retrieval.opened import OpenModel
 from retrieval.popular import fill
@@ -41,6 +43,11 @@ class Arrival:
     """Whom a draw is for; empty where nobody can be told from anybody else."""
     queries: dict[str, Floats] = field(default_factory=dict)
     """Model → the visitor's query vector [d], where it was made already."""
+
+    def seed(self, treatment: Treatment, now_seconds: int) -> Seed:
+        """What a variant leaves to chance in the visitor's slate is drawn by it; nothing is where it leaves nothing."""
+        chance = treatment.random_places or treatment.interleave
+        return seed_of(self.identity, now_seconds) if chance else NO_SEED
 
 
 def find_candidates(
@@ -100,14 +107,15 @@ def candidates_for(
         found = fill(model, eligible, found, ask.places)
     explored = None if route is Route.BOTH_COLD else _explored(ask, found, arrival.identity)
     if explored is not None:
-        found = found.take(~np.isin(found.rows, explored))
+        found = found.take(~np.isin(found.rows, explored.rows))
     return found.candidates(
         route,
         model_name,
         segment,
         degraded=tuple(ask.degraded),
         unknown_items=visitor.unknown_items,
-        explored=explored,
+        explored=None if explored is None else explored.rows,
+        explored_propensities=None if explored is None else explored.propensities,
     )
 
 
@@ -117,7 +125,7 @@ def _identity(profile: Profile, request: RecommendationRequest) -> str:
     return request.user_id or profile.user_id or session or profile.session_id or ""
 
 
-def _explored(ask: Ask, found: Found, identity: str) -> Rows | None:
+def _explored(ask: Ask, found: Found, identity: str) -> Drawn | None:
     """Fresh items without events for the last places; None where there are none to give a place, or none is to go.
 
     What is among the first by its own score needs none: it is shown where it belongs.

@@ -30,6 +30,9 @@ from retrieval.visitor import Visitor
 LEADING_CATEGORIES: Final = 3
 """Categories that stand for a taste of which only the segment is known: most segments have two or three."""
 
+BY_SERVED_MODEL: Final = frozenset({Route.COLD_USER, Route.MODEL})
+"""Routes on which another served model makes another slate."""
+
 NEWEST_LOOKED_AT: Final = 200
 """Newest items of a category that are considered: several pools of new items."""
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from contracts.environment import from_variables, to_variables
+from contracts.treatment import OF_RETRIEVAL, Treatment, changes_of
 
 SERVED_MODELS: Final = ("two_tower", "als", "popularity")
 _COUNTS: Final = (
@@ -22,6 +23,7 @@ _COUNTS: Final = (
     "recent_items",
     "fresh_items",
 )
+_NO_TREATMENT: Final = Treatment()
 _PREFIX: Final = "TANDEM_RETRIEVAL_"
 
 
@@ -78,6 +80,15 @@ class RetrievalSettings:
     def pool(self, places: int) -> int:
         """Eligible candidates wanted for a slate of so many places."""
         return max(self.min_pool, places * self.pool_per_place)
+
+    def treated(self, treatment: Treatment) -> RetrievalSettings:
+        """The same with what a variant changes of them, its model included."""
+        if treatment == _NO_TREATMENT:  # nearly everybody's
+            return self
+        changes = changes_of(treatment, OF_RETRIEVAL)
+        if treatment.model is not None:
+            changes["served_model"] = treatment.model
+        return replace(self, **changes)
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> RetrievalSettings:

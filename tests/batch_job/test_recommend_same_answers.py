@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import polars as pl
 import pytest
 
 from batch_job.recommend import recommend_all
+from batch_job.recommend_block import Ground, slates_of
+from contracts.treatment import Treatment
 from lambda_user_tower.edge import Edge
 from lambda_user_tower.settings import LambdaSettings
 from reranking.settings import RerankSettings
@@ -29,6 +32,7 @@ from tests.batch_job.recommend_world import (
     tell_live_items,
 )
 from tests.lambda_user_tower.conftest import http
+from tests.lambda_user_tower.experiment_worlds import edge_of, everybody, push, slates_in
 from tests.toy_world import NOW, item_id
 
 TIE = 1e-5
@@ -137,3 +141,46 @@ def test_a_promotion(lively: Path, tmp_path: Path) -> None:
     rows = compare(lively, tmp_path, promoted='{"genre": "eggs"}', promoted_share=0.3)
     eggs = [item for item in rows["item_id"] if not item.startswith("fresh") and int(item[1:]) % 5 == 4]
     assert len(eggs) >= 3 * len(EVERYBODY)
+
+
+TREATMENTS: list[dict[str, Any]] = [
+    {},
+    {"model": "popularity"},
+    {"model": "als", "diversity": "none", "recency_weight": 0.0},
+    {"model": "two_tower", "diversity": "mmr", "mmr_relevance": 0.5, "category_cap": 3, "num_items": 17},
+    {"cold_user_events": 15, "session_weight": 4.0, "exploration_share": 0.3, "category_penalty": 0.4},
+    {"random_places": 4},
+    {"random_places": 10, "num_items": 6, "category_cap": 2, "recency_half_life_days": 2.0},
+    {"interleave": "als"},
+    {"model": "als", "interleave": "popularity", "random_places": 2, "exploration_share": 0.3, "num_items": 12},
+]
+
+
+@pytest.mark.parametrize("changes", TREATMENTS, ids=lambda changes: "-".join(changes) or "control")
+def test_users_of_a_variant_get_in_a_block_what_the_handler_answers_them(
+    lively: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(lively, home)
+    push(home, one=everybody(changes))
+    with mock.patch("time.time", return_value=float(NOW)), edge_of(home, budget_ms=29_000) as edge:
+        for user in EVERYBODY:
+            response = edge(http("POST", "/v1/recommendations", body=json.dumps({"user_id": user})))
+            assert response["statusCode"] == 200, response
+        served, profiles = edge.serving.pin(), edge.storage.profiles.read(EVERYBODY)
+        ground = Ground(served.model, served.retrieval, served.rerank, 10, NOW, treatment=Treatment(**changes))
+        mine = slates_of(ground, EVERYBODY, [profiles[user].profile for user in EVERYBODY])
+        ids = served.model.items.ids
+    theirs = {slate.user_id: slate for slate in slates_in(home)}
+    for slate in mine:
+        told, ranked = theirs[slate.user_id], slate.ranked
+        assert ids.texts(ranked.rows) == told.items, slate.user_id
+        assert ranked.scores.tolist() == pytest.approx(told.scores, abs=TIE)
+        assert (slate.route, slate.model) == (told.route, told.model)
+        odds = [1.0] * len(told.items) if ranked.propensities is None else ranked.propensities.tolist()
+        assert odds == pytest.approx(told.propensities)
+        assert ([] if ranked.teams is None else ranked.teams.tolist()) == told.teams
+    if changes.get("random_places"):  # a cap may leave a user too few to draw from
+        assert sum(min(slate.propensities) < 1 for slate in theirs.values()) > len(EVERYBODY) / 2
+    if changes.get("interleave"):
+        assert {len(slate.teams) > 0 for slate in theirs.values()} == {True, False}

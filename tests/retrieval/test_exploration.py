@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.candidates import Source
+from contracts.chance import seed_of
 from contracts.deadline import Deadline
 from contracts.live import LiveItem
 from contracts.profile import HistoryEvent, Profile
@@ -18,7 +19,7 @@ from contracts.slate import Route
 from reranking.rerank import rerank
 from reranking.rules import SlateRules
 from reranking.settings import RerankSettings
-from retrieval.exploration import draw, explored_places, seed_of
+from retrieval.exploration import draw, explored_places
 from retrieval.fresh import with_fresh
 from retrieval.opened import open_model
 from retrieval.recommend import find_candidates
@@ -104,7 +105,7 @@ def test_where_nothing_is_known_all_have_the_same_chance():
 def test_weights_are_those_of_the_ranks():
     keys, rows = np.arange(50, dtype=np.uint64) * 977, np.arange(50, dtype=np.int32)
     scores = -np.arange(50, dtype=np.float32)
-    first = Counter(int(draw(rows, keys, scores, 1, seed_of(f"u{n}", 0))[0]) for n in range(8_000))
+    first = Counter(int(draw(rows, keys, scores, 1, seed_of(f"u{n}", 0)).rows[0]) for n in range(8_000))
     expected = 1 / np.arange(1, 51)
     expected /= expected.sum()
     assert first[0] / 8_000 == pytest.approx(expected[0], abs=0.02)
@@ -114,10 +115,50 @@ def test_weights_are_those_of_the_ranks():
 @pytest.mark.parametrize("n", [0, 1, 7, 50, 80])
 def test_a_draw_has_each_once(n):
     keys, rows = np.arange(50, dtype=np.uint64), np.arange(100, 150, dtype=np.int32)
-    drawn = draw(rows, keys, None, n, seed_of("u", 0)).tolist()
+    drawn = draw(rows, keys, None, n, seed_of("u", 0)).rows.tolist()
     assert len(drawn) == len(set(drawn)) == min(n, 50)
     assert set(drawn) <= set(rows.tolist())
-    assert drawn == draw(rows, keys, None, 50, seed_of("u", 0)).tolist()[:n], "one more place changes no other"
+    assert drawn == draw(rows, keys, None, 50, seed_of("u", 0)).rows.tolist()[:n], "one more place changes no other"
+
+
+def test_propensities_are_how_often_each_is_drawn_given_those_before():
+    """Successive draws by weight: of each beginning, the next one's share of all that begin so."""
+    rows, keys = np.arange(4, dtype=np.int32), np.arange(4, dtype=np.uint64) * 31
+    scores = -np.arange(4, dtype=np.float32)
+    n = 20_000
+    drawn = [draw(rows, keys, scores, 3, seed_of(f"u{number}", 0)) for number in range(n)]
+    begun = Counter(tuple(one.rows[:length].tolist()) for one in drawn for length in range(4))
+    told = {
+        tuple(one.rows[:length].tolist()): float(one.propensities[length - 1]) for one in drawn for length in (1, 2, 3)
+    }
+    assert len(told) == 4 + 12 + 24
+    for line, propensity in told.items():
+        times = begun[line[:-1]]
+        assert begun[line] / times == pytest.approx(
+            propensity, abs=4.5 * (propensity * (1 - propensity) / times) ** 0.5
+        )
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_propensities_of_all_that_could_be_drawn_sum_to_one(scored):
+    rows, keys = np.arange(30, dtype=np.int32), np.arange(30, dtype=np.uint64)
+    scores = np.linspace(0, 1, 30).astype(np.float32) if scored else None
+    whole = draw(rows, keys, scores, 30, seed_of("u", 0))
+    assert whole.propensities[-1] == pytest.approx(1)
+    weights = 1 / (30 - whole.rows.astype(float)) if scored else np.ones(30)
+    left = weights[::-1].cumsum()[::-1]
+    np.testing.assert_allclose(whole.propensities, weights / left, rtol=1e-5)
+    few = draw(rows, keys, scores, 5, seed_of("u", 0))
+    np.testing.assert_allclose(few.propensities, whole.propensities[:5], rtol=1e-5)
+
+
+def test_candidates_carry_the_propensities_of_what_is_explored():
+    found = find(warm("u"))
+    assert found.explored_propensities.shape == found.explored.shape
+    assert ((found.explored_propensities > 0) & (found.explored_propensities < 1)).all()
+    slate = rerank(found, GALLERY.items, SlateRules(10), RerankSettings(), NOW)
+    assert slate.propensities.tolist() == pytest.approx([1.0] * 8 + found.explored_propensities.tolist())
+    assert find(warm("u"), options=RetrievalSettings(exploration_share=0.0)).explored_propensities is None
 
 
 # for whom

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.treatment import OF_RETRIEVAL, Treatment
 from retrieval.settings import SERVED_MODELS, RetrievalSettings
 
 sizes = st.integers(1, 10_000)
@@ -45,3 +46,15 @@ def test_nonsense_is_named(name, value):
 
 def test_the_pool_grows_with_the_slate():
     assert [RetrievalSettings().pool(places) for places in (1, 10, 100)] == [100, 100, 1_000]
+
+
+def test_a_variant_changes_what_it_names():
+    treatment = Treatment(
+        model="als", cold_user_events=9, session_weight=4.0, exploration_share=0.5, diversity="mmr", num_items=3
+    )
+    treated = RetrievalSettings(min_pool=7).treated(treatment)
+    expected = RetrievalSettings("als", 9, min_pool=7, session_weight=4.0, exploration_share=0.5)
+    assert treated == expected
+    settings = RetrievalSettings()
+    assert settings.treated(Treatment()) is settings
+    assert set(OF_RETRIEVAL) <= set(settings.__dataclass_fields__)
