@@ -6,6 +6,7 @@ Parses, takes the sizes from `infra.profiles`, calls `local_mode.aws.cost`, prin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 FREE_UNDER: Final = 0.005
 """USD; lines below half a cent say nothing."""
-ENDPOINT_ZONES: Final = 2
-"""Hours of interface endpoints that an hour of a private network costs: one in each of two zones (infra/network.py)."""
+ENDPOINT_ZONES: Final = 4
+"""Hours of interface endpoints that an hour of a private network costs: two in each of two zones (infra/network.py)."""
 HISTORY_DAYS: Final = 730
 """Where nothing leaves the history, the bill is that of the day on which it is two years long."""
 
@@ -34,6 +35,7 @@ def cost(
     requests_per_day: Annotated[int, typer.Option(min=0, help="Slates that are asked for.")],
     events_per_day: Annotated[int | None, typer.Option(min=0, help="Default: one for each request.")] = None,
     target: Annotated[str, typer.Option("--profile", "--for", help="mini, dev or prod: what is deployed.")] = "dev",
+    growthbook: Annotated[bool, typer.Option("--growthbook", help="Experiments are fetched, not pushed.")] = False,
     region: Annotated[str | None, typer.Option(help="Region of the prices; default: that of the file.")] = None,
     prices_file: Annotated[Path | None, typer.Option("--prices", help="A file of your own in this form.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what is assumed, with reasons and sources.")] = False,
@@ -54,6 +56,7 @@ def cost(
     _same_region(prices, region)
     events = requests_per_day * assumed.EVENTS_PER_REQUEST.value if events_per_day is None else events_per_day
     load, sizes = Load(users, items, requests_per_day, events), sizes_of(PROFILES[target](f"tandem-{target}"))
+    sizes = replace(sizes, fetches_experiments=growthbook)
     lines, warnings = monthly(load, sizes, prices), misfits(load, sizes, prices)
     payload = {
         "profile": target,
@@ -88,6 +91,7 @@ def sizes_of(deployment: Deployment) -> Sizes:
         ),
         engine_above=night.engine_above,
         endpoint_zones=ENDPOINT_ZONES * deployment.in_vpc,
+        fetches_experiments=bool(deployment.growthbook_client_key_secret),
         restorable=deployment.keep_data,
         retention_days=deployment.retention_days,
         history_days=night.history_days or HISTORY_DAYS,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 import tempfile
 import threading
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +43,7 @@ def rehearse_serving(
     from local_mode.rehearsal.seeded import seeded
     from local_mode.rehearsal.serving import behind_a_gateway, functions_of
     from local_mode.rehearsal.stand_ins import stand_ins
+    from local_mode.rehearsal.tested import ask, begin, check_logs, end, names
     from local_mode.rehearsal.walk import live_walk, walk
 
     say("Building the bundle for this machine …")
@@ -54,18 +57,27 @@ def rehearse_serving(
             dataset, done = seeded(standing, folder, data, say, progress)
         functions = stack.enter_context(functions_of(bundle, standing, folder))
         api = stack.enter_context(behind_a_gateway(functions, port))
+        begin(api.url)
+        tested = ask(api.url, names("visitor"))
+        end(api.url)
         steps = [*walk(api.url, user_id), *live_walk(api.url, user_id, *popular_item(dataset))]
-        payload = {"url": api.url, "bundle": report, "seeded": done, "steps": steps}
-        emit(as_json, payload, lambda: _draw(steps))
+        checked = [*check_logs(tested)]
+        experiment = {"arms": tested.arms, "checked": checked}
+        payload = {"url": api.url, "bundle": report, "seeded": done, "steps": steps, "experiment": experiment}
+        emit(as_json, payload, lambda: _draw(steps, tested.arms, checked))
         if not once:
             _until_stopped(api.url)
 
 
-def _draw(steps: list[Step]) -> None:
+def _draw(steps: list[Step], arms: dict[str, str], checked: Sequence[str]) -> None:
     for step in steps:
         out.print(f"[bold]{step.what}[/]")
         out.print(step.command, markup=False, highlight=False, soft_wrap=True)
         _draw_answer(step.answer, step.what)
+    counted = ", ".join(f"{count} users in {arm}" for arm, count in sorted(Counter(arms.values()).items()))
+    out.print(f"✓ an experiment: {counted}, before it was ended", highlight=False)
+    for promise in checked:
+        out.print(f"✓ {promise}", highlight=False)
 
 
 def _draw_answer(answer: dict[str, Any], what: str) -> None:

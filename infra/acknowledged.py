@@ -13,7 +13,7 @@ from aws_cdk import Acknowledgment, CfnElement, Stack, Validations
 from constructs import IConstruct
 
 from contracts.night import NIGHTS, Step
-from infra.events import EVENTS, EXPOSURES
+from infra.events import EVENTS, EXPOSURES, SLATES
 from infra.night.permissions import JOB_KINDS, VERDICTS
 from infra.night.rights import FUNCTIONS, JOBS, ON_DEMAND, WHY
 from infra.stacks import ServiceStack, StateStack
@@ -46,6 +46,12 @@ def _storage(state: StateStack) -> Iterator[Acknowledged]:
         "AwsSolutions-SMG4",
         "The key hashes user ids in logs. Another key would make old and new lines of a user impossible to join; it "
         "opens nothing, and is replaced by hand where it has leaked.",
+    )
+    yield Acknowledged(
+        state.storage.experiments_key,
+        "AwsSolutions-SMG4",
+        "Another key would have every process refuse what is published until it is signed again: it is replaced "
+        "together with a push (docs/deploy.md).",
     )
     yield Acknowledged(
         state.storage.data,
@@ -85,7 +91,7 @@ def _search(state: StateStack, service: ServiceStack) -> Iterator[Acknowledged]:
 
 def _events(state: StateStack, service: ServiceStack) -> Iterator[Acknowledged]:
     bucket = _exported(state, state.storage.data.bucket_arn)
-    for construct, prefix in (("Events", EVENTS.prefix), ("Exposures", EXPOSURES.prefix)):
+    for construct, prefix in (("Events", EVENTS.prefix), ("Exposures", EXPOSURES.prefix), ("Slates", SLATES.prefix)):
         for folder in (prefix, f"{ERRORS_PREFIX}{prefix}"):
             yield Acknowledged(
                 _at(service, f"events/{construct}/Policy"),

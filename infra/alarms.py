@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_opensearchservice as opensearch
 
 from infra.events import ParquetLog
+from infra.experiments import EVERY_MINUTES, ExperimentsFetch
 from infra.measures import FRESHNESS, HOUR, MAXIMUM, MINIMUM, MINUTE, MINUTES, SUM, Measures
 from infra.night_measures import NightMeasures
 from infra.profiles import SearchSize
@@ -37,6 +39,8 @@ LONG_NIGHT_HOURS: Final = 6
 BLOCKED_NIGHTS: Final = 2
 """Once is a bad draw or a bad day, which the gate is for; twice is something that lasts."""
 PAGES: Final = "docs/operations.md"
+FAILED_FETCHES: Final = 6
+"""In a row: for half an hour nothing came, or nothing that could be served; what was fetched before goes on."""
 _HOUR_SECONDS: Final = 3_600
 
 
@@ -63,11 +67,13 @@ class AlarmWhen(NamedTuple):
 def alarms(measures: Measures) -> list[AlarmWhen]:
     """All alarms of a deployment."""
     deployment = measures.deployment
-    made = [*_api(measures), *_functions(measures), *_tables(measures), _release(measures)]
+    made = [*_api(measures), *_functions(measures), *_tables(measures), _release(measures), _experiments(measures)]
     for log in measures.logs:
         made += _log(log, measures, deployment.stream_seconds)
     if measures.domain is not None and deployment.search is not None:
         made += _search(measures.domain, deployment.search)
+    if measures.fetch is not None:
+        made.append(_fetch(measures.fetch))
     if measures.night is not None:
         made += _night(measures.night)
     return made
@@ -223,6 +229,32 @@ def _release(measures: Measures) -> AlarmWhen:
         "with old data is in this state until it has events of its own.",
         3,
         3,
+    )
+
+
+def _experiments(measures: Measures) -> AlarmWhen:
+    return AlarmWhen(
+        "ExperimentsFailing",
+        measures.experiments_failing(),
+        0,
+        "Slates were served outside their variant, or inside and not counted. `degraded` in the log of recommend says "
+        "which: `experiments_old`, push or fetch a payload again; `variant_not_served`, the release lacks a variant's "
+        "model; `exposure_not_logged`, and the line `slates-dropped`, Firehose took no row.",
+        3,
+        3,
+    )
+
+
+def _fetch(fetch: ExperimentsFetch) -> AlarmWhen:
+    return AlarmWhen(
+        "ExperimentsNotFetched",
+        fetch.function.metric_errors(period=Duration.minutes(EVERY_MINUTES)),
+        0,
+        f"{FAILED_FETCHES} fetches in a row have failed: GrowthBook does not answer, its client key is not in the "
+        "secret, or its payload is refused, and its log names the feature and the field. What was fetched last goes on "
+        "serving for seven days; then everybody is control.",
+        FAILED_FETCHES,
+        FAILED_FETCHES,
     )
 
 

@@ -28,7 +28,7 @@ MAX_INSTANCES: Final = 20
 """Machines of one training; what SageMaker gives an account at most unless it asks."""
 SYNTHESIS_SETS: Final = frozenset(
     {"home", "releases_bucket", "profiles_table", "live_table", "events_stream", "opensearch_url", "opensearch_region"}
-    | {"log_key", "log_key_secret", "service"}
+    | {"log_key", "log_key_secret", "service", "exposures_stream", "slates_stream", "experiments_key_secret"}
 )
 """Settings of the functions that the stacks fill; a key in clear text has no place in a template."""
 
@@ -37,6 +37,8 @@ _CDK_OWN: Final = frozenset({"acknowledged-issue-numbers", "cli-telemetry"})
 _ORIGIN: Final = r"https://[\w.-]+(:\d+)?|http://localhost(:\d+)?"
 _ISSUER: Final = r"https://[\w.-]+(/[\w./-]*)?"
 _EMAIL: Final = r"[^@\s]+@[^@\s]+\.[^@\s]+"
+_SECRET: Final = r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]+-\w{6}|[\w/+=.@-]{1,256}"
+"""An ARN with the six characters that AWS adds to the name, or the name without them."""
 _INSTANCE: Final = r"[a-z0-9]+\.[a-z0-9]+\.search"
 _CPU_INSTANCE: Final = r"ml\.[cmrt]\d[a-z0-9-]*\.[a-z0-9]+"
 _TRAINING_INSTANCE: Final = r"ml\.[cmrtgp]\d[a-z0-9-]*\.[a-z0-9]+"
@@ -75,6 +77,11 @@ def _consistent(deployment: Deployment) -> Deployment:
         missing = "jwt_audience" if deployment.jwt_issuer else "jwt_issuer"
         raise DeploymentInvalid(
             f"-c {missing} is missing: a token is checked for its issuer and its audience.", fix="Give both or none."
+        )
+    if deployment.growthbook_host and not deployment.growthbook_client_key_secret:
+        raise DeploymentInvalid(
+            "-c growthbook_client_key_secret is missing: nothing is fetched from -c growthbook_host without a key.",
+            fix="Give both or none.",
         )
     night = deployment.night
     for name, path, sign, what in (
@@ -182,6 +189,8 @@ _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "retention_days": _whole_number(1, MAX_RETENTION_DAYS),
     "requests_per_second": _whole_number(1, 10_000),  # AWS's own default limit of a region
     "alarm_email": _matching(_EMAIL, "an e-mail address"),
+    "growthbook_client_key_secret": _matching(_SECRET, "the name or the whole ARN of a secret"),
+    "growthbook_host": _matching(_ORIGIN, "an origin such as https://growthbook.shop.example"),
     "search_instance": _matching(_INSTANCE, "an instance type such as r7g.large.search"),
     "bundle": _path,
     "settings": _settings,

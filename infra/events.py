@@ -1,7 +1,8 @@
-"""Events and exposures on their way to Parquet: a Firehose stream and a Glue table of each, over the data bucket.
+"""Events, exposures and slates on their way to Parquet: a stream of Firehose and a table of Glue each, over one bucket.
 
 The columns are those of `contracts/event_columns.py`. Partitions are days of arrival and are projected, so nothing has
-to register them. It does not know who writes: the events function does, exposures nobody yet. `stacks.py` makes one.
+to register them. It does not know who writes: the function of events does, and that of slates both other logs.
+`stacks.py` makes one.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from contracts.event_columns import EVENT_COLUMNS, EXPOSURE_COLUMNS, PARTITION_COLUMN
+from contracts.event_columns import EVENT_COLUMNS, EXPOSURE_COLUMNS, PARTITION_COLUMN, SLATE_COLUMNS
 from infra.profiles import Deployment
-from infra.storage import ERRORS_PREFIX, EVENTS_PREFIX, EXPOSURES_PREFIX, log_group
+from infra.storage import ERRORS_PREFIX, EVENTS_PREFIX, EXPOSURES_PREFIX, SLATES_PREFIX, log_group
 
 BUFFER_MIB: Final = 64
 """Least that Firehose takes when it makes Parquet; the interval ends a file long before."""
@@ -44,10 +45,11 @@ class Log(NamedTuple):
 
 EVENTS: Final = Log("events", EVENTS_PREFIX, EVENT_COLUMNS)
 EXPOSURES: Final = Log("exposures", EXPOSURES_PREFIX, EXPOSURE_COLUMNS)
+SLATES: Final = Log("slates", SLATES_PREFIX, SLATE_COLUMNS)
 
 
 class Events(Construct):
-    """The two logs that training and experiments read."""
+    """What happened, and what was served: the logs that training and experiments read."""
 
     def __init__(self, scope: Construct, construct_id: str, deployment: Deployment, bucket: s3.IBucket) -> None:
         super().__init__(scope, construct_id)
@@ -57,17 +59,23 @@ class Events(Construct):
             catalog_id=Aws.ACCOUNT_ID,
             database_input=glue.CfnDatabase.DatabaseInputProperty(
                 name=deployment.prefix.replace("-", "_"),  # a hyphen would have to be quoted in every query
-                description="Events and exposures of Tandem",
+                description="Events, exposures and slates of Tandem",
             ),
         )
         self.database_name = database.ref
         delivery = Delivery(deployment, bucket, database)
         self.events = ParquetLog(self, "Events", EVENTS, delivery)
         self.exposures = ParquetLog(self, "Exposures", EXPOSURES, delivery)
+        self.slates = ParquetLog(self, "Slates", SLATES, delivery)
+
+    @property
+    def logs(self) -> tuple[ParquetLog, ...]:
+        """All of them."""
+        return self.events, self.exposures, self.slates
 
 
 class Delivery(NamedTuple):
-    """What both logs share."""
+    """What the logs share."""
 
     deployment: Deployment
     bucket: s3.IBucket

@@ -14,8 +14,10 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_opensearchservice as opensearch
 
+from contracts.candidates import Degraded
 from infra.api import STAGE, Api
 from infra.events import ParquetLog
+from infra.experiments import ExperimentsFetch
 from infra.night_measures import NightMeasures
 from infra.profiles import Deployment
 from infra.serving import Serving, service_name
@@ -36,6 +38,11 @@ PROFILE_OPERATIONS: Final = (
 )
 LIVE_OPERATIONS: Final = (*PROFILE_OPERATIONS, dynamodb.Operation.QUERY, dynamodb.Operation.UPDATE_ITEM)
 """What the functions do (`permissions.py`)."""
+EXPERIMENTS_FAILING: Final = (
+    *(Degraded.EXPERIMENTS_OLD, Degraded.VARIANT_NOT_SERVED, Degraded.EXPOSURE_NOT_LOGGED),
+    "slates-dropped",  # a line of `serving_log.py`
+)
+"""What an experiment must not have: users who are not in their variant or are not counted, slates that nobody knows."""
 FRESHNESS: Final = "DeliveryToS3.DataFreshness"
 """Age of the oldest record that Firehose has not delivered, in seconds."""
 SUM, AVERAGE = cloudwatch.Stats.SUM, cloudwatch.Stats.AVERAGE
@@ -53,6 +60,8 @@ class Measures(NamedTuple):
     domain: opensearch.IDomain | None
     night: NightMeasures | None = None
     """None: no nightly run is deployed."""
+    fetch: ExperimentsFetch | None = None
+    """None: experiments are pushed."""
 
     @property
     def functions(self) -> dict[str, lambda_.IFunction]:
@@ -95,6 +104,14 @@ class Measures(NamedTuple):
         return cloudwatch.MathExpression(
             expression="100 * share", using_metrics={"share": degraded}, label="degraded %", period=MINUTE
         )
+
+    def experiments_failing(self) -> cloudwatch.Metric:
+        """Lines of recommend with one of EXPERIMENTS_FAILING, counted by a filter; no such line, no data.
+
+        A deployment whose functions write no line a request (TANDEM_LOG_LEVEL) has none either.
+        """
+        name = f"ExperimentsFailing-{self.deployment.prefix}"  # what a filter counts by words has no dimension
+        return cloudwatch.Metric(namespace=NAMESPACE, metric_name=name, statistic=SUM, period=MINUTES)
 
     def empty_slates(self) -> cloudwatch.Metric:
         """Slates without an item, which only a filter can bring about."""

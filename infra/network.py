@@ -1,6 +1,6 @@
 """The private network of profile `prod`: the search domain and the functions that talk to it.
 
-No NAT and no internet gateway: what is inside reaches S3, DynamoDB, Secrets Manager and the domain, and nothing else.
+No NAT and no internet gateway: what is inside reaches S3, DynamoDB, Firehose, Secrets Manager and the domain, no more.
 Logs, metrics and traces of a function leave through Lambda itself. The other functions stay outside, and so do the jobs
 of a night. `stacks.py` makes one where the profile asks for it.
 """
@@ -62,15 +62,14 @@ class Network(Construct):
         self.search_group.add_ingress_rule(self.function_group, https, "functions that search and load")
 
     def _add_endpoints(self) -> None:
-        """Gateways cost nothing; the interface is for the key of the logs, read once a process."""
-        services = ec2.GatewayVpcEndpointAwsService
-        self.vpc.add_gateway_endpoint("S3", service=services.S3)
-        self.vpc.add_gateway_endpoint("DynamoDb", service=services.DYNAMODB)
+        """Gateways cost nothing. Interfaces do, by the hour: for keys, read once a process, and for what was served."""
+        gateways, interfaces = ec2.GatewayVpcEndpointAwsService, ec2.InterfaceVpcEndpointAwsService
+        self.vpc.add_gateway_endpoint("S3", service=gateways.S3)
+        self.vpc.add_gateway_endpoint("DynamoDb", service=gateways.DYNAMODB)
         endpoint_group = self._group("EndpointGroup")
         endpoint_group.add_ingress_rule(self.function_group, ec2.Port.tcp(HTTPS), "functions that search and load")
-        self.vpc.add_interface_endpoint(
-            "SecretsManager",
-            service=ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
-            security_groups=[endpoint_group],
-            open=False,
-        )
+        for name, service in (
+            ("SecretsManager", interfaces.SECRETS_MANAGER),
+            ("Firehose", interfaces.KINESIS_FIREHOSE),
+        ):
+            self.vpc.add_interface_endpoint(name, service=service, security_groups=[endpoint_group], open=False)

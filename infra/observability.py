@@ -12,6 +12,7 @@ from aws_cdk import Aws
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_opensearchservice as opensearch
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
@@ -19,7 +20,7 @@ from constructs import Construct
 
 from infra import questions
 from infra.alarms import AlarmWhen, alarms
-from infra.measures import FRESHNESS, HOUR, MAXIMUM, MINIMUM, SUM, Measures
+from infra.measures import EXPERIMENTS_FAILING, FRESHNESS, HOUR, MAXIMUM, MINIMUM, SUM, Measures
 from infra.night_measures import OUTCOMES, NightMeasures
 from infra.profiles import Deployment
 from lambda_user_tower.intake import EventStatus
@@ -37,6 +38,7 @@ class Observability(Construct):
         self._let_alarms_publish()
         if deployment.alarm_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(deployment.alarm_email))
+        self._count_in_lines(measures)
         self.alarms = [self._make(alarm) for alarm in alarms(measures)]
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=deployment.prefix)
         self.dashboard.add_widgets(cloudwatch.AlarmStatusWidget(alarms=[*self.alarms], width=3 * _WIDTH))
@@ -52,6 +54,18 @@ class Observability(Construct):
                 resources=[self.topic.topic_arn],
                 conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
             )
+        )
+
+    def _count_in_lines(self, measures: Measures) -> None:
+        """What costs only where it happens: a metric of a filter is paid for in the hours in which it has data."""
+        metric = measures.experiments_failing()
+        logs.MetricFilter(
+            self,
+            "ExperimentsFailingLines",
+            log_group=measures.serving.log_groups["Recommend"],
+            filter_pattern=logs.FilterPattern.any_term(*EXPERIMENTS_FAILING),
+            metric_namespace=metric.namespace,
+            metric_name=metric.metric_name,
         )
 
     def _make(self, alarm: AlarmWhen) -> cloudwatch.Alarm:
@@ -85,7 +99,7 @@ def _all_rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
 
 def _rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
     """What callers see first, then the functions, then where things are kept."""
-    functions, logs = measures.functions.values(), measures.logs
+    functions, streams = measures.functions.values(), measures.logs
     return [
         [
             _graph("Calls", [measures.requests(), measures.client_errors(), measures.server_errors()]),
@@ -103,12 +117,23 @@ def _rows(measures: Measures) -> list[list[cloudwatch.IWidget]]:
             _graph("Functions: turned away", [each.metric_throttles() for each in functions]),
         ],
         [
-            _graph("Firehose: oldest record, s", [measures.stream(log, FRESHNESS, MAXIMUM) for log in logs]),
-            _graph("Firehose: records in", [measures.stream(log, "IncomingRecords", SUM) for log in logs]),
+            _graph("Firehose: oldest record, s", [measures.stream(log, FRESHNESS, MAXIMUM) for log in streams]),
+            _graph("Firehose: records in", [measures.stream(log, "IncomingRecords", SUM) for log in streams]),
             _graph("Profiles: turned away", [measures.profile_throttles()]),
             _graph("Live data: turned away", [measures.live_throttles()]),
         ],
+        _experiments_row(measures),
     ]
+
+
+def _experiments_row(measures: Measures) -> list[cloudwatch.IWidget]:
+    row: list[cloudwatch.IWidget] = [_graph("Experiments: slates that went wrong", [measures.experiments_failing()])]
+    if measures.fetch is not None:
+        fetched = measures.fetch.function
+        row.append(
+            _graph("Experiments: fetches, and failed ones", [fetched.metric_invocations(), fetched.metric_errors()])
+        )
+    return row
 
 
 def _graph(title: str, metrics: list[cloudwatch.IMetric]) -> cloudwatch.GraphWidget:

@@ -15,9 +15,9 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_secretsmanager as secretsmanager
 
 from infra.storage import POINTER_KEY
+from stores.experiments import CURRENT_KEY
 from stores.live_table import COUNT, FEED, ITEM, MERGE, TOMBSTONE
 
 RELEASE_KEYS: Final = ("releases/*", "publications/*", POINTER_KEY)
@@ -121,14 +121,27 @@ def _feed_arn(table: dynamodb.ITableV2) -> str:
     return f"{table.table_arn}/index/{FEED}"
 
 
-def write_events(stream: firehose.IDeliveryStream) -> iam.PolicyStatement:
-    """The log, before the profile."""
-    return _allow(["firehose:PutRecordBatch"], [stream.delivery_stream_arn])
+def write_log(*streams: firehose.IDeliveryStream) -> iam.PolicyStatement:
+    """Rows of these logs."""
+    return _allow(["firehose:PutRecordBatch"], [each.delivery_stream_arn for each in streams])
 
 
-def read_log_key(secret: secretsmanager.ISecret) -> iam.PolicyStatement:
-    """Under which user ids are hashed in logs."""
-    return _allow(["secretsmanager:GetSecretValue"], [secret.secret_arn])
+def read_secret(*arns: str) -> iam.PolicyStatement:
+    """Keys: that under which user ids are hashed in logs, that under which payloads are signed."""
+    return _allow(["secretsmanager:GetSecretValue"], [*arns])
+
+
+def read_experiments(bucket: s3.IBucket) -> iam.PolicyStatement:
+    """The envelope; who reads releases may list the bucket already."""
+    return _allow(["s3:GetObject"], [bucket.arn_for_objects(CURRENT_KEY)])
+
+
+def publish_experiments(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
+    """The envelope, read and replaced. Listing: as in `read_releases`, before there is one."""
+    return [
+        _allow(["s3:GetObject", "s3:PutObject"], [bucket.arn_for_objects(CURRENT_KEY)]),
+        _allow(["s3:ListBucket"], [bucket.bucket_arn]),
+    ]
 
 
 def invoke(function_arn: str) -> iam.PolicyStatement:

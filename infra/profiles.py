@@ -129,6 +129,10 @@ class Deployment:
     jwt_audience: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may call; empty: none."""
+    growthbook_client_key_secret: str = ""
+    """Secret, by name or ARN, that holds a client key of GrowthBook; empty: experiments are pushed, not fetched."""
+    growthbook_host: str = ""
+    """Of GrowthBook's API; empty: its own cloud."""
     alarm_email: str = ""
     """Who is told of alarms; empty: nobody, and the topic can be subscribed later."""
     bundle: Path = Path("build/serving")

@@ -1,4 +1,4 @@
-"""What the dashboard asks of log lines: routes, the times of stages and steps, why slates were degraded, what failed.
+"""What the dashboard asks of log lines: routes, variants, times of stages and steps, why slates were poorer, failures.
 
 A question costs when somebody looks (half a cent a gigabyte that is read), a metric every month: what has many values,
 or is looked at after something else has gone wrong, is asked here. The fields are those of `lambda_user_tower`'s lines.
@@ -14,7 +14,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from contracts.slate import Route
 from infra.measures import Measures
 
-RECOMMEND_STAGES: Final = ("open", "profile", "retrieval", "rerank")
+RECOMMEND_STAGES: Final = ("open", "profile", "assignment", "retrieval", "rerank", "exposure")
 EVENT_STAGES: Final = ("open", "profile", "log", "write")
 """Of a request, in order (`lambda_user_tower/laps.py`); what `ms` has beyond their sum is reading and writing JSON."""
 _REQUESTS: Final = 'filter message = "request"'
@@ -39,6 +39,11 @@ def degraded() -> list[str]:
         "stats count(*) as slates by degraded.0",
         "sort slates desc",
     ]
+
+
+def variants() -> list[str]:
+    """Slates by variant: all that a user is in, behind each other."""
+    return [f"{_REQUESTS} and ispresent(variant)", "stats count(*) as slates by variant", "sort slates desc"]
 
 
 def failures() -> list[str]:
@@ -75,6 +80,7 @@ def rows(measures: Measures, width: int) -> list[list[cloudwatch.IWidget]]:
         ],
         [
             asked("What was missing in degraded slates", degraded(), recommend, kinds.TABLE),
+            asked("Slates by variant", variants(), recommend, kinds.TABLE),
             asked("Failures of ours", failures(), [*recommend, *events, *items], kinds.TABLE),
             *(
                 [asked("Nights: states by seconds", steps(), [measures.night.log.log_group_name], kinds.TABLE)]

@@ -72,13 +72,27 @@ class Serving(Construct):
             service=service_name(self._deployment, name),
         )
 
+    def _settings_of_recommend(self) -> LambdaSettings:
+        """The only function that experiments are about, and so the only one that logs what was served."""
+        logs = self._around.events
+        return replace(
+            self._settings("recommend"),
+            exposures_stream=logs.exposures.stream.delivery_stream_name,
+            slates_stream=logs.slates.stream.delivery_stream_name,
+            experiments_key_secret=self._around.storage.experiments_key.secret_arn,
+        )
+
     def _make_recommend(self) -> lambda_.Function:
         """The only function that searches, and so the only one that profile `prod` puts beside the domain."""
-        deployment, around, settings = self._deployment, self._around, self._settings("recommend")
+        deployment, around, storage = self._deployment, self._around, self._around.storage
+        settings = self._settings_of_recommend()
         statements = [
             *self._read_all(),
-            permissions.read_profiles(around.storage.profiles),
-            *permissions.read_live(around.storage.live),
+            permissions.read_profiles(storage.profiles),
+            *permissions.read_live(storage.live),
+            permissions.read_experiments(storage.releases),
+            permissions.read_secret(storage.experiments_key.secret_arn),
+            permissions.write_log(around.events.exposures.stream, around.events.slates.stream),
         ]
         if around.search is not None:
             settings = replace(settings, opensearch_url=around.search.endpoint, opensearch_region=Aws.REGION)
@@ -113,7 +127,7 @@ class Serving(Construct):
                     *self._read_all(),
                     permissions.write_profiles(around.storage.profiles),
                     *permissions.write_users(around.storage.live),
-                    permissions.write_events(around.events.events.stream),
+                    permissions.write_log(around.events.events.stream),
                 ],
             )
         )
@@ -134,7 +148,7 @@ class Serving(Construct):
                 function_role(self, "ItemsRole"),
                 [
                     *permissions.read_releases(storage.releases),
-                    permissions.read_log_key(storage.log_key),
+                    permissions.read_secret(storage.log_key.secret_arn),
                     *permissions.write_items(storage.live),
                 ],
                 snapshot=False,
@@ -145,7 +159,7 @@ class Serving(Construct):
         storage = self._around.storage
         return [
             *permissions.read_releases(storage.releases),
-            permissions.read_log_key(storage.log_key),
+            permissions.read_secret(storage.log_key.secret_arn),
             permissions.send_traces(),
         ]
 

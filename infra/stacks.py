@@ -14,6 +14,7 @@ from constructs import Construct
 
 from infra.api import Api
 from infra.events import Events
+from infra.experiments import ExperimentsFetch
 from infra.functions import function_role
 from infra.measures import Measures
 from infra.network import Network
@@ -52,6 +53,7 @@ class StateStack(Stack):
             ProfilesTable=self.storage.profiles.table_name,
             LiveTable=self.storage.live.table_name,
             LogKeySecret=self.storage.log_key.secret_arn,
+            ExperimentsKeySecret=self.storage.experiments_key.secret_arn,
             SearchEndpoint=self.search.endpoint if self.search else "",
         )
         _tag(self, deployment)
@@ -80,9 +82,10 @@ class ServiceStack(Stack):
         serving = self.serving = Serving(self, "serving", deployment, around)
         api = Api(self, "api", deployment, serving)
         night = self.night = Night(self, "night", deployment, Around(storage, search, state.network))
-        logs = (events.events, events.exposures)
+        fetch = self._fetch(deployment, storage)
         nights = NightMeasures(night.machine.state_machine_arn, night.functions, night.service, night.log)
-        measures = Measures(deployment, storage, serving, api, logs, search.domain if search else None, nights)
+        domain = search.domain if search else None
+        measures = Measures(deployment, storage, serving, api, events.logs, domain, nights, fetch)
         observability = Observability(self, "observability", deployment, measures)
         _output(
             self,
@@ -90,17 +93,26 @@ class ServiceStack(Stack):
             ApiArn=api.invoke_arn,
             EventsStream=events.events.stream.delivery_stream_name,
             ExposuresStream=events.exposures.stream.delivery_stream_name,
+            SlatesStream=events.slates.stream.delivery_stream_name,
             Database=events.database_name,
             RecommendFunction=serving.recommend_alias.function_arn,
             EventsFunction=serving.events_alias.function_arn,
             ItemsFunction=serving.items_alias.function_arn,
             **{f"{name}LogGroup": group.log_group_name for name, group in serving.log_groups.items()},
             AccessLogGroup=api.access_log.log_group_name,
+            ExperimentsFunction=fetch.function.function_name if fetch else "",
+            ExperimentsSchedule=fetch.schedule_name if fetch else "",
+            ExperimentsLogGroup=fetch.log_group.log_group_name if fetch else "",
             Dashboard=deployment.prefix,
             AlarmTopic=observability.topic.topic_arn,
             **night.outputs,
         )
         _tag(self, deployment)
+
+    def _fetch(self, deployment: Deployment, storage: Storage) -> ExperimentsFetch | None:
+        if not deployment.growthbook_client_key_secret:
+            return None
+        return ExperimentsFetch(self, "experiments", deployment, storage)
 
 
 def _output(stack: Stack, **values: str) -> None:

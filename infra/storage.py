@@ -1,4 +1,4 @@
-"""What is kept: the buckets of releases and of events, the tables of profiles and of live data, the key of the logs.
+"""What is kept: buckets of releases and of events, tables of profiles and of live data, keys of logs and experiments.
 
 It does not know who reads or writes; `permissions.py` says that. `stacks.py` makes one, in the stack that holds data.
 """
@@ -22,7 +22,7 @@ from stores.live_table import CHANGED, EXPIRES, FEED, ID, KIND
 
 POINTER_KEY: Final = "current.json"
 """The object that says what serves (`stores/releases.py`)."""
-EVENTS_PREFIX, EXPOSURES_PREFIX, ERRORS_PREFIX = "events/", "exposures/", "errors/"
+EVENTS_PREFIX, EXPOSURES_PREFIX, SLATES_PREFIX, ERRORS_PREFIX = "events/", "exposures/", "slates/", "errors/"
 OLD_VERSION_DAYS: Final = 30
 """A pointer or a release that was overwritten or deleted by mistake can be fetched back for so long."""
 ERROR_DAYS: Final = 30
@@ -40,7 +40,7 @@ which may be old where nights were paused."""
 ACCESS_LOG_DAYS: Final = 90
 UPLOAD_DAYS: Final = 1
 """An upload in parts that nobody finished is paid for and seen by nobody."""
-LOG_KEY_CHARACTERS: Final = 43
+KEY_CHARACTERS: Final = 43
 """Of 62 letters and digits: 256 bits."""
 
 
@@ -76,14 +76,23 @@ class Storage(Construct):
         self.releases = self._logged_bucket("Releases", versioned=True, lifecycle_rules=_release_rules())
         self.data = self._logged_bucket("Data", lifecycle_rules=_data_rules(deployment.retention_days))
         self.profiles, self.live = self._profiles(), self._live()
-        self.log_key = secretsmanager.Secret(
+        self.log_key = self._secret(
+            "LogKey", "Key under which user ids are hashed in logs. Another one: old and new lines cannot be joined"
+        )
+        self.experiments_key = self._secret(
+            "ExperimentsKey", "Key under which payloads of experiments are signed. Another one: push them again"
+        )
+
+    def _secret(self, name: str, description: str) -> secretsmanager.Secret:
+        """A key that Secrets Manager makes and no template holds."""
+        return secretsmanager.Secret(
             self,
-            "LogKey",
-            description="Key under which user ids are hashed in logs. Another one: old and new lines cannot be joined",
+            name,
+            description=description,
             generate_secret_string=secretsmanager.SecretStringGenerator(
-                exclude_punctuation=True, password_length=LOG_KEY_CHARACTERS
+                exclude_punctuation=True, password_length=KEY_CHARACTERS
             ),
-            removal_policy=removal_policy(deployment),
+            removal_policy=removal_policy(self._deployment),
         )
 
     def _logged_bucket(self, name: str, **more: object) -> s3.Bucket:
@@ -161,6 +170,7 @@ def _data_rules(retention_days: int) -> list[s3.LifecycleRule]:
         for prefix, days in (
             (EVENTS_PREFIX, retention_days),
             (EXPOSURES_PREFIX, retention_days),
+            (SLATES_PREFIX, retention_days),
             (ERRORS_PREFIX, min(ERROR_DAYS, retention_days)),
             (TRAININGS, LARGE_DAYS),
             (ASKED, ASKED_DAYS),

@@ -18,6 +18,7 @@ from lambda_user_tower.catalogue import Catalogues
 from lambda_user_tower.counting import LiveCounter
 from lambda_user_tower.encoding import Encoders
 from lambda_user_tower.events_parse import parse_events
+from lambda_user_tower.experimenting import Experiments
 from lambda_user_tower.fresh_id import fresh_id
 from lambda_user_tower.health import health
 from lambda_user_tower.intake import FAILED, EventsAnswer, EventStatus, Intake, take_in
@@ -31,10 +32,12 @@ from lambda_user_tower.problems import ok_response, problem_response
 from lambda_user_tower.recommend import Turn, answer, profile_id
 from lambda_user_tower.routing import Endpoint, find_endpoint
 from lambda_user_tower.serving import Serving
+from lambda_user_tower.serving_log import ServingLog
 from lambda_user_tower.settings import LambdaSettings
 from lambda_user_tower.storage import Storage
 from lambda_user_tower.trending import Trends
 from lambda_user_tower.user_calls import UserCalls
+from lambda_user_tower.variants import Answered, slate_row
 
 RESTORE_PATIENCE_SECONDS: Final = 0.8
 """After a snapshot is restored, its first request waits so long for a publication that came since."""
@@ -61,6 +64,10 @@ class Edge:
         self.catalogues = Catalogues(releases, pointer_seconds, self.log)
         self.encoders = Encoders(releases, pointer_seconds, self.log)
         self.trends = Trends(lambda: self.storage.live_counts, self.log)
+        self.experiments = Experiments(self.storage, settings, self.log)
+        self.logs = ServingLog(
+            lambda: self.storage.exposures, lambda: self.storage.slates, settings.slates_share, self.log
+        )
         self._counter = LiveCounter(lambda: self.storage.live_counts, fresh_id(), self.log)
         self._special: Mapping[Endpoint, Answerer] = {
             Endpoint.HEALTH: self._health,
@@ -72,7 +79,9 @@ class Edge:
     def close(self) -> None:
         """Close the stores, where a process does not end with its edge."""
         self.live.looks.close()
+        self.experiments.looks.close()
         self.trends.close()
+        self.logs.close()
         self._counter.close()
         self.storage.close()
 
@@ -81,6 +90,8 @@ class Edge:
         self.storage.reconnect()
         self.serving.reconnect()
         self._counter.renew()
+        if following is self.serving and self.experiments.on:
+            self.experiments.look_now(RESTORE_PATIENCE_SECONDS)
         try:
             following.look_now(RESTORE_PATIENCE_SECONDS)
         except TandemError as error:  # its requests will say the same
@@ -116,8 +127,10 @@ class Edge:
         only_user = authorised_user(call.event)
         if only_user is not None and getattr(request, "user_id", None) not in (None, only_user):
             raise UserForbidden(_ANOTHER_USER, fix="Ask for the token's subject.")
-        turn = self._turn(Laps())
-        slate = answer(request, turn)
+        turn = self._turn(call, Laps())
+        answered = answer(request, turn)
+        slate = answered.slate
+        self._log_slate(answered, turn)
         facts |= {
             "recommendation_id": slate.recommendation_id,
             "route": slate.why.route,
@@ -128,15 +141,26 @@ class Edge:
             "live_age_seconds": self.live.age_seconds,
             **turn.laps.ms,
         }
+        if slate.why.variant is not None:
+            facts["variant"] = slate.why.variant
         return ok_response(slate)
 
-    def _turn(self, laps: Laps) -> Turn:
+    def _log_slate(self, answered: Answered, turn: Turn) -> None:
+        """Have it written what is served, where anybody wants to know."""
+        wanted = self.settings.slates_stream if self.settings.in_aws else turn.experiments is not None
+        if wanted and turn.logs is not None and turn.logs.takes(answered.slate.recommendation_id):
+            turn.logs.served(slate_row(answered, turn.now_seconds))
+
+    def _turn(self, call: Call, laps: Laps) -> Turn:
         """What a slate is answered from.
 
         The budget runs from the moment that something is open: a cold start has been waited for by then, and a poorer
         answer would not bring its time back.
         """
         self.serving.pin()
+        experiments = self.experiments if self.experiments.on else None
+        if experiments is not None:
+            experiments.follow()
         deadline = Deadline(self.settings.budget_ms)
         served = self.serving.pin_fresh(deadline)
         laps.lap("open")
@@ -148,10 +172,16 @@ class Edge:
             now_seconds=int(time.time()),
             laps=laps,
             promoted_share=self.settings.promoted_share,
+            experiments=experiments,
+            logs=None if experiments is None and not self.settings.slates_stream else self.logs,
+            headers=call.event.get("headers"),
         )
 
     def _health(self, _: str, __: Call, ___: Facts) -> dict[str, Any]:
-        return ok_response(health(self.serving.pin_fresh(Deadline(self.settings.budget_ms)), self.live))
+        served = self.serving.pin_fresh(Deadline(self.settings.budget_ms))
+        if self.experiments.on:
+            self.experiments.follow()
+        return ok_response(health(served, self.live, self.experiments))
 
     def _take_in(self, _: str, call: Call, facts: Facts) -> dict[str, Any]:
         """Events into the log and the profiles."""

@@ -63,10 +63,12 @@ class _Needs(NamedTuple):
     follows: Callable[[Edge], Serving | Catalogues | Encoders]
     """What it needs of a publication."""
     stores: tuple[str, ...]
+    in_experiments: tuple[str, ...] = ()
+    """Stores that it needs besides where experiments may run."""
 
 
 _NEEDS: Final = {
-    "handler": _Needs(lambda edge: edge.serving, ("profiles", "fresh_items")),
+    "handler": _Needs(lambda edge: edge.serving, ("profiles", "fresh_items"), ("experiments", "exposures")),
     "events": _Needs(
         lambda edge: edge.catalogues, ("profiles", "event_log", "fresh_items", "identities", "live_counts")
     ),
@@ -82,10 +84,18 @@ def _needs() -> _Needs:
 def _open_ahead() -> None:
     needs, edge = _needs(), _edge()
     edge.storage.connect(*needs.stores)
+    if needs.in_experiments and edge.settings.slates_stream:
+        edge.storage.connect("slates")
+    experiments = edge.experiments if needs.in_experiments and edge.experiments.on else None
+    if experiments is not None:
+        edge.storage.connect(*needs.in_experiments)
+        experiments.looks.refresh()  # beside the release that is opened now
     try:
         needs.follows(edge).pin()
     except (TandemError, OSError) as error:  # nothing is published yet, or a store is down: requests will say so
         edge.log.write("WARNING", "not-opened-ahead", error=str(error))
+    if experiments is not None:
+        experiments.follow()
 
 
 def _start() -> None:

@@ -14,6 +14,7 @@ import msgspec
 from contracts import feature_encoder, release, schema
 from contracts.candidates import Degraded
 from lambda_user_tower.engine import EngineIndex
+from lambda_user_tower.experimenting import Experiments
 from lambda_user_tower.live import LiveItems
 from lambda_user_tower.serving import Served
 
@@ -40,6 +41,8 @@ class Health(msgspec.Struct, frozen=True):
     degraded: list[str]
     versions: dict[str, str]
     """Stored thing → the versions of it that this code reads, `oldest-current`."""
+    experiments: int | None = None
+    """Sequence of the envelope of experiments that decides; None: none does, and nobody takes part in any."""
 
 
 VERSIONS: Final = {
@@ -48,13 +51,15 @@ VERSIONS: Final = {
 }
 
 
-def health(served: Served, live: LiveItems) -> Health:
-    """The health of an opened publication and of the live items over it.
+def health(served: Served, live: LiveItems, experiments: Experiments) -> Health:
+    """The health of an opened publication, of the live items over it, and of the experiments.
 
-    Old live items are told, and do not make it `degraded`: that is about what is published, which a deploy asks for.
+    Old live items or experiments are told, and do not make it `degraded`: that is about what is published, which a
+    deploy asks for.
     """
-    publication, items = served.publication, served.model.items
+    publication, items, now_seconds = served.publication, served.model.items, time.time()
     degraded = [note for note in served.degraded if note != Degraded.LIVE_DATA_OLD]
+    deciding = experiments.deciding
     return Health(
         status="degraded" if degraded else "ok",
         release=publication.release,
@@ -65,9 +70,10 @@ def health(served: Served, live: LiveItems) -> Health:
         fresh_items=len(items) - items.released,
         live_age_seconds=live.age_seconds,
         index=_index_label(served),
-        age_seconds=served.age_seconds(time.time()),
-        degraded=list(served.degraded),
+        age_seconds=served.age_seconds(now_seconds),
+        degraded=[*served.degraded, *experiments.degraded(now_seconds)],
         versions=VERSIONS,
+        experiments=None if deciding is None or deciding.is_too_old(now_seconds) else deciding.sequence,
     )
 
 

@@ -7,6 +7,7 @@ fails no request. It does not know what is read; who follows a store owns one.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,9 @@ PATIENCE_SHARE: Final = 0.4
 
 _ROUNDS: Final = 2
 """Looks that a request may wait for: one that was under way when the process was frozen, and its own."""
+
+
+_CHANCE_BYTES: Final = 4
 
 
 class Moment(NamedTuple):
@@ -63,6 +67,18 @@ class Rhythm(NamedTuple):
 
     check_seconds: float
     old_seconds: float
+    jitter: float = 0.0
+    """Share of `check_seconds` by which each look is earlier or later at random, so that a thousand processes that
+    began together do not look together."""
+    failed: str = "live-data-not-read"
+    """What the log calls a look that failed."""
+
+    def next_seconds(self) -> float:
+        """From one look to the next. By the system's own chance: processes of one snapshot share every other."""
+        if not self.jitter:
+            return self.check_seconds
+        chance = int.from_bytes(os.urandom(_CHANCE_BYTES)) / 256**_CHANCE_BYTES
+        return self.check_seconds * (1 + self.jitter * (2 * chance - 1))
 
 
 class Looks:
@@ -72,6 +88,7 @@ class Looks:
         """Looks at nothing yet. `read` reads the store and keeps what it saw; it is called by one thread at a time."""
         self._read, self._rhythm, self._log, self._clocks = read, rhythm, log, clocks or Clocks()
         self._succeeded, self._tried = NEVER, NEVER
+        self._next_seconds = rhythm.next_seconds()
         self._starting = threading.Lock()
         self._under_way: threading.Event | None = None
 
@@ -117,7 +134,8 @@ class Looks:
     def _look_if_due(self) -> threading.Event | None:
         """The look that is under way, or begins now; None where it is too early for another one."""
         with self._starting:
-            if self._under_way is None and self._clocks.since(self._tried) >= self._rhythm.check_seconds:
+            if self._under_way is None and self._clocks.since(self._tried) >= self._next_seconds:
+                self._next_seconds = self._rhythm.next_seconds()
                 self._tried, self._under_way = self._clocks.now(), threading.Event()
                 threading.Thread(target=self._look, args=(self._under_way,), daemon=True).start()
             return self._under_way
@@ -128,7 +146,7 @@ class Looks:
             self._read()
             self._succeeded = began
         except (TandemError, OSError) as error:
-            self._log.write("ERROR", "live-data-not-read", error=str(error))
+            self._log.write("ERROR", self._rhythm.failed, error=str(error))
         finally:
             with self._starting:
                 self._under_way = None

@@ -62,6 +62,18 @@ class LambdaSettings:
     """DynamoDB table of live data: fresh items, who left, counts; empty: a SQLite file in `home`."""
     live_check_seconds: float = 5.0
     """How often, at most, a running process looks for live items, stock and hidden items that changed."""
+    exposures_stream: str = ""
+    """Firehose stream of who was served which variant; empty: files in `home`, and in AWS no experiments."""
+    slates_stream: str = ""
+    """Firehose stream of what was served; empty: files in `home` where there are experiments, and in AWS none."""
+    slates_share: float = 1.0
+    """Share of answers whose slate is logged."""
+    experiments_check_seconds: float = 60.0
+    """How often a running process looks whether other experiments run, give or take a fifth."""
+    experiments_key_secret: str = ""
+    """Secrets Manager id of the key that envelopes of experiments are signed with; empty: in AWS no experiments."""
+    experiments_packaged: Path = Path("experiments.json")
+    """An envelope in the deployment package, for a process that finds none in the store; it may be absent."""
     log_key_secret: str = ""
     """Secrets Manager id of the log key; empty: `log_key`."""
     service: str = "tandem"
@@ -78,15 +90,16 @@ class LambdaSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.budget_ms <= 29_000:  # API Gateway hangs up after 30 s
             raise SettingsInvalid(f"TANDEM_BUDGET_MS is {self.budget_ms}.", fix="Give 1 to 29000 milliseconds.")
-        for name in ("pointer_check_seconds", "live_check_seconds"):
+        for name in ("pointer_check_seconds", "live_check_seconds", "experiments_check_seconds"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise SettingsInvalid(f"{_variable(name)} is {getattr(self, name)}.", fix="Give 0 to 3600 seconds.")
         for name in ("events_per_user_minute", "event_max_age_days"):
             if getattr(self, name) < 1:
                 raise SettingsInvalid(f"{_variable(name)} is {getattr(self, name)}.", fix="Give 1 or more.")
         self._check_aws()
-        if not 0 <= self.promoted_share <= 1:
-            raise SettingsInvalid(f"TANDEM_PROMOTED_SHARE is {self.promoted_share}.", fix="Give 0 to 1.")
+        for name in ("promoted_share", "slates_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsInvalid(f"{_variable(name)} is {getattr(self, name)}.", fix="Give 0 to 1.")
         self.promoted_filters()
         if self.log_level not in LEVELS:
             raise SettingsInvalid(f"TANDEM_LOG_LEVEL is {self.log_level!r}.", fix=f"Give one of {', '.join(LEVELS)}.")
@@ -98,6 +111,11 @@ class LambdaSettings:
         if 0 < len(missing) < len(given):
             raise SettingsInvalid(
                 f"{', '.join(missing)} is not set, and other stores are in AWS.", fix="Set all of them or none."
+            )
+        if self.in_aws and self.experiments_key_secret and not self.exposures_stream:
+            raise SettingsInvalid(
+                "TANDEM_EXPERIMENTS_KEY_SECRET is set and TANDEM_EXPOSURES_STREAM is not.",
+                fix="Set both: an experiment whose exposures are not logged cannot be judged.",
             )
 
     @property

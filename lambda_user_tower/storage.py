@@ -7,7 +7,7 @@ connections, is made anew by `reconnect`.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lambda_user_tower.settings import LambdaSettings
 from stores.event_log import EventLog, LocalEventLog
@@ -16,12 +16,17 @@ from stores.identities import Identities, SqliteIdentities
 from stores.live_counts import LiveCounts, SqliteLiveCounts
 from stores.profiles import Profiles, SqliteProfiles
 from stores.releases import LocalReleases, Releases
+from stores.served_log import EXPOSURES_FOLDER, SLATES_FOLDER, FirehoseServedLog, LocalServedLog, ServedLog
+
+if TYPE_CHECKING:
+    from stores.experiments import ExperimentsStore
 
 _LIVE_FILE: Final = "live.sqlite"
 """Of all live data, in the folder of a laptop."""
 
-_KEPT: Final = ("profiles", "event_log", "fresh_items", "identities", "live_counts")
+_KEPT: Final = ("profiles", "event_log", "fresh_items", "identities", "live_counts", "exposures", "slates")
 """Stores that hold a file or a connection open."""
+_RECONNECTED: Final = ("releases", "experiments", *_KEPT)
 
 
 class Storage:
@@ -85,6 +90,36 @@ class Storage:
 
         return DynamoDBLiveCounts(self._settings.live_table)
 
+    @cached_property
+    def exposures(self) -> ServedLog:
+        """Where it is written who was served which variant."""
+        return self._served_log(EXPOSURES_FOLDER, self._settings.exposures_stream)
+
+    @cached_property
+    def slates(self) -> ServedLog:
+        """Where it is written what was served."""
+        return self._served_log(SLATES_FOLDER, self._settings.slates_stream)
+
+    def _served_log(self, folder: str, stream: str) -> ServedLog:
+        return FirehoseServedLog(stream) if self._settings.in_aws else LocalServedLog(self._settings.home / folder)
+
+    @cached_property
+    def experiments(self) -> ExperimentsStore:
+        """Where the envelope of the experiments that run is."""
+        from stores.experiments import LocalExperiments, S3Experiments  # a process without experiments needs neither
+
+        if not self._settings.in_aws:
+            return LocalExperiments(self._settings.home)
+        return S3Experiments(self._settings.releases_bucket)
+
+    def experiments_key(self) -> bytes | None:
+        """What envelopes are signed with, read anew; None where there is none. Raises ExperimentsUnavailable."""
+        from stores.experiments_key import local_key, secret_key
+
+        if not self._settings.in_aws:
+            return local_key(self._settings.home)
+        return secret_key(self._settings.experiments_key_secret)
+
     def close(self) -> None:
         """Close what was opened, where a process does not end with it."""
         for name in _KEPT:
@@ -99,6 +134,6 @@ class Storage:
 
     def reconnect(self) -> None:
         """Let go of connections that a snapshot has cut."""
-        for name in ("releases", *_KEPT):
+        for name in _RECONNECTED:
             if (reconnect := getattr(self.__dict__.get(name), "reconnect", None)) is not None:
                 reconnect()

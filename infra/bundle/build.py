@@ -96,8 +96,8 @@ def beside(out: Path, ending: str) -> Path:
 
 def _inputs(contents: Contents) -> Iterator[Path]:
     yield from (REPOSITORY / "pyproject.toml", REPOSITORY / "constraints.txt")
-    for package in (*contents.packages, "infra/bundle"):
-        yield from sorted((REPOSITORY / package).rglob("*.py"))
+    yield from contents.sources(REPOSITORY)
+    yield from sorted((REPOSITORY / "infra/bundle").rglob("*.py"))
 
 
 def _standing(out: Path, recipe: Recipe) -> Report | None:
@@ -158,6 +158,8 @@ def _copy_ours(contents: Contents, folder: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     for package in contents.packages:
         shutil.copytree(REPOSITORY / package, folder / package, ignore=ignored, dirs_exist_ok=False)
+    for left_out in contents.left_out:
+        shutil.rmtree(folder / left_out)
     if contents.entry_points:
         scripts = Path(__file__).with_name(contents.entry_points)
         shutil.copytree(scripts, folder, ignore=ignored, dirs_exist_ok=True)

@@ -53,6 +53,14 @@ class Contents:
     """Whether `.pyc` are written, where this machine has the target's Python."""
     packed: str = ".zip"
     """Ending of what is deployed."""
+    left_out: tuple[str, ...] = ()
+    """Folders of our packages that are not in it, since nothing else in it imports them."""
+
+    def sources(self, repository: Path) -> list[Path]:
+        """Every module of ours that is in it, in order."""
+        out = [repository / folder for folder in self.left_out]
+        found = [path for package in self.packages for path in sorted((repository / package).rglob("*.py"))]
+        return [path for path in found if not any(path.is_relative_to(folder) for folder in out)]
 
     def folder(self, *, host: bool) -> Path:
         """Where it is built by default: for AWS, or for this machine."""
@@ -63,16 +71,18 @@ class Contents:
 HEAVY: Final = frozenset(
     {"torch", "pandas", "polars", "pyarrow", "scipy", "sklearn", "implicit", "matplotlib", "aws_cdk", "jsii", "moto"}
     | {"sagemaker", "rich", "typer", "pydantic", "pytest", "mypy", "IPython", "cfnlint", "grpc", "awslambdaric"}
+    | {"duckdb", "tea_tasting"}
 )
 """Belong to training, building or testing. AWS brings `awslambdaric` itself."""
 
-_FUNCTION_LIBRARIES: Final = ("-r", "pyproject.toml", "--extra", "lambda")
+_OF_PYPROJECT: Final = ("-r", "pyproject.toml", "--extra")
 
 SERVING: Final = Contents(
     name="serving",
     out="serving",
-    packages=("contracts", "lambda_user_tower", "reranking", "retrieval", "stores"),
-    libraries=_FUNCTION_LIBRARIES,
+    packages=("contracts", "experiments", "lambda_user_tower", "reranking", "retrieval", "stores"),
+    left_out=("experiments/analysis",),  # needs polars and scipy, and no request needs it
+    libraries=(*_OF_PYPROJECT, "lambda"),
     # X-Ray is not among them: in Lambda its SDK speaks to a daemon and makes no client
     services=("codedeploy", "dynamodb", "firehose", "lambda", "s3", "secretsmanager", "sts"),
     unwanted=HEAVY,
@@ -83,8 +93,8 @@ NIGHT: Final = Contents(
     name="night",
     out="night",
     packages=("contracts", "index_loader", "retrieval", "stores"),
-    libraries=_FUNCTION_LIBRARIES,
-    services=("dynamodb", "firehose", "s3", "stepfunctions", "sts"),  # stores of others are in the same package
+    libraries=(*_OF_PYPROJECT, "aws", "aws-lambda-powertools"),  # the extra `lambda` has GrowthBook's SDK: 27 MB
+    services=("dynamodb", "firehose", "s3", "secretsmanager", "stepfunctions", "sts"),  # also what others' stores need
     unwanted=HEAVY,
     why_unwanted="too heavy for a function",
 )
@@ -107,7 +117,7 @@ JOBS: Final = Contents(
         *("boto3", "botocore", "implicit", "jmespath", "msgspec", "polars", "polars-runtime-32", "python-dateutil"),
         *("s3transfer", "safetensors", "six", "tqdm", "urllib3"),
     ),
-    services=("dynamodb", "firehose", "s3", "sts"),
+    services=("dynamodb", "firehose", "s3", "secretsmanager", "sts"),
     unwanted=IN_IMAGE,
     why_unwanted="the image has it",
     limits=Limits(unzipped=400 * MEGABYTE, packed=150 * MEGABYTE),  # a job fetches it in seconds, once

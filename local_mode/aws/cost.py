@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from local_mode.aws import cost_assumptions as assumed
 from local_mode.aws.prices import Prices
@@ -75,6 +75,8 @@ class Sizes:
     """A catalogue of more items than this is searched in the domain."""
     endpoint_zones: int = 0
     """Interface endpoints, times zones."""
+    fetches_experiments: bool = False
+    """Whether a function brings experiments from GrowthBook."""
     restorable: bool = False
     """Whether the table can be restored to any second of 35 days."""
     retention_days: int = 30
@@ -122,8 +124,8 @@ class _Use:
 
 def monthly(load: Load, sizes: Sizes, prices: Prices) -> list[Line]:
     """The lines of a month, those of nothing left out. Raises RequestInvalid where the file has no price of one."""
-    uses = [*_serving(load, sizes), *_profiles(load, sizes), *_live(load), *_events(load), *_kept(load, sizes)]
-    uses += [*_search(sizes), *_night(load, sizes, prices), *_watching(load, sizes)]
+    uses = [*_serving(load, sizes), *_profiles(load, sizes), *_live(load), *_logs(load), *_kept(load, sizes)]
+    uses += [*_experiments(sizes), *_search(sizes), *_night(load, sizes, prices), *_watching(load, sizes)]
     return [_line(use, prices) for use in uses if use.amount]
 
 
@@ -136,7 +138,8 @@ def _line(use: _Use, prices: Prices) -> Line:
 def _serving(load: Load, sizes: Sizes) -> Iterator[_Use]:
     recommends, events = load.requests_per_day * DAYS, load.event_calls_per_day * DAYS
     calls = recommends + events
-    seconds = (assumed.RECOMMEND_MS.value + sizes.searched(load) * assumed.SEARCH_MS.value) / 1_000
+    waits = assumed.EXPOSURES_PER_REQUEST.value * assumed.EXPOSURE_MS.value
+    seconds = (assumed.RECOMMEND_MS.value + waits + sizes.searched(load) * assumed.SEARCH_MS.value) / 1_000
     recommend_gb, events_gb = sizes.recommend_mb / _MB_OF_A_GB, sizes.events_mb / _MB_OF_A_GB
     restored = (recommends * recommend_gb + events * events_gb) * assumed.RESTORED_SHARE.value
     yield _Use("serving", "calls of the API", calls / 1e6, "api.requests")
@@ -170,24 +173,44 @@ def _live(load: Load) -> Iterator[_Use]:
     yield _Use("live data", "writes", (told + counts * assumed.COUNT_UNITS.value) * DAYS / 1e6, "dynamodb.writes")
 
 
-def _events(load: Load) -> Iterator[_Use]:
+class _Log(NamedTuple):
+    """One log on its way through Firehose."""
+
+    part: str
+    rows_per_day: float
+    record_kb: float
+    stored_bytes: float
+
+
+def _all_logs(load: Load) -> list[_Log]:
+    exposures = load.requests_per_day * assumed.EXPOSURES_PER_REQUEST.value
+    slates = load.requests_per_day
+    return [
+        _Log("events", load.events_per_day, assumed.EVENT_RECORD_KB.value, assumed.EVENT_STORED_BYTES.value),
+        _Log("exposures", exposures, assumed.EXPOSURE_RECORD_KB.value, assumed.EXPOSURE_STORED_BYTES.value),
+        _Log("slates", slates, assumed.SLATE_RECORD_KB.value, assumed.SLATE_STORED_BYTES.value),
+    ]
+
+
+def _logs(load: Load) -> Iterator[_Use]:
     step = assumed.FIREHOSE_STEP_KB.value
-    billed_kb = math.ceil(assumed.EVENT_RECORD_KB.value / step) * step
-    gb = load.events_per_day * DAYS * billed_kb / _KB_OF_A_GB
-    yield _Use("events", "through Firehose", gb, "firehose.in")
-    yield _Use("events", "made Parquet", gb, "firehose.conversion")
+    for log in _all_logs(load):
+        gb = log.rows_per_day * DAYS * math.ceil(log.record_kb / step) * step / _KB_OF_A_GB
+        yield _Use(log.part, "through Firehose", gb, "firehose.in")
+        yield _Use(log.part, "made Parquet", gb, "firehose.conversion")
 
 
 def _kept(load: Load, sizes: Sizes) -> Iterator[_Use]:
-    """Buckets, and what is asked of them: one file a minute at most, and the pointer."""
-    event_bytes = assumed.EVENT_STORED_BYTES.value
-    log = load.events_per_day * sizes.retention_days * event_bytes
-    snapshots = sizes.history_events(load) * event_bytes * assumed.KEPT_SNAPSHOTS.value
+    """Buckets, and what is asked of them: one file of a log a minute at most, the pointer, the experiments."""
+    logs = sum(log.rows_per_day * log.stored_bytes for log in _all_logs(load)) * sizes.retention_days
+    snapshots = sizes.history_events(load) * assumed.EVENT_STORED_BYTES.value * assumed.KEPT_SNAPSHOTS.value
     releases = load.items * assumed.ITEM_RELEASE_BYTES.value * assumed.KEPT_RELEASES.value
-    files = min(load.events_per_day, DAY_SECONDS / 60) * DAYS
-    yield _Use("buckets", "stored", (log + snapshots + releases) / 1e9, "s3.storage")
+    files = sum(min(log.rows_per_day, DAY_SECONDS / 60) for log in _all_logs(load)) * DAYS
+    yield _Use("buckets", "stored", (logs + snapshots + releases) / 1e9, "s3.storage")
     yield _Use("buckets", "written", files / 1e3, "s3.writes")
     yield _Use("buckets", "looks at the pointer", _pointer_looks(load) * DAYS / 1e3, "s3.reads")
+    looks = _looks(load.requests_per_day, assumed.RECOMMEND_MS.value, assumed.EXPERIMENTS_SECONDS.value)
+    yield _Use("buckets", "looks at experiments", looks * DAYS / 1e3, "s3.reads")
 
 
 def _pointer_looks(load: Load) -> float:
@@ -195,6 +218,19 @@ def _pointer_looks(load: Load) -> float:
     every = assumed.POINTER_SECONDS.value
     recommends = _looks(load.requests_per_day, assumed.RECOMMEND_MS.value, every)
     return recommends + _looks(load.event_calls_per_day, assumed.EVENTS_MS.value, every)
+
+
+def _experiments(sizes: Sizes) -> Iterator[_Use]:
+    """What fetches them, where something does: the function, its schedule, its alarm and the secret of its key."""
+    if not sizes.fetches_experiments:
+        return
+    fetches = assumed.FETCHES.value
+    gb_seconds = fetches * assumed.FETCH_SECONDS.value * assumed.FETCH_MB.value / _MB_OF_A_GB
+    yield _Use("experiments", "fetches, running", gb_seconds, "lambda.gb_seconds")
+    yield _Use("experiments", "fetches, scheduled", fetches / 1e6, "scheduler.calls")
+    yield _Use("experiments", "looks at what is published", fetches / 1e3, "s3.reads")
+    yield _Use("experiments", "alarm", 1, "metrics.alarms")
+    yield _Use("experiments", "secret of the client key", 1, "secrets.secrets")
 
 
 def _looks(calls_per_day: float, ms: float, every_seconds: float) -> float:
@@ -251,7 +287,7 @@ def _watching(load: Load, sizes: Sizes) -> Iterator[_Use]:
     yield _Use("watching", "metrics of ours", assumed.CUSTOM_METRICS.value, "metrics.custom")
     yield _Use("watching", "alarms", alarms, "metrics.alarms")
     yield _Use("watching", "dashboard", 1, "metrics.dashboards")
-    yield _Use("watching", "secret of the logs", 1, "secrets.secrets")
+    yield _Use("watching", "secrets of logs and experiments", assumed.SECRETS.value, "secrets.secrets")
 
 
 def _traced(calls_per_day: float) -> float:

@@ -28,6 +28,9 @@ RECOMMEND_MS: Final = Assumption(
     "ms",
     "4.7 ms of CPU and 3.4 of client for the profile (measured, README); the rest waits for DynamoDB",
 )
+EXPOSURE_MS: Final = Assumption(
+    25.0, "ms", "an answer waits for its exposure; AWS speaks of tens of milliseconds for a call of Firehose"
+)
 SEARCH_MS: Final = Assumption(
     15.0, "ms", "on top where the domain is searched: 3 to 10 ms round trip (measured, docs/index.md), 3.3 ms of client"
 )
@@ -40,8 +43,21 @@ RESTORED_SHARE: Final = Assumption(
 SLATE_KB: Final = Assumption(1.2, "KB", "10 items with scores and `why`, with headers")
 PROFILE_KB: Final = Assumption(2.0, "KB", "a record of 50 events is 1,925 bytes (measured)")
 EVENT_RECORD_KB: Final = Assumption(0.25, "KB", "a line of the log is 232 bytes (measured)")
-FIREHOSE_STEP_KB: Final = Assumption(5.0, "KB", "AWS rounds every record up to it; an event is one record")
+SLATE_RECORD_KB: Final = Assumption(0.7, "KB", "500 to 700 bytes with ten items (measured, short and long ids)")
+EXPOSURE_RECORD_KB: Final = Assumption(0.21, "KB", "a line is 207 bytes (measured)")
+EXPOSURES_PER_REQUEST: Final = Assumption(
+    1.0, "rows", "the most that one experiment with everybody makes: one a user and day, from each process that asks"
+)
+FIREHOSE_STEP_KB: Final = Assumption(
+    5.0,
+    "KB",
+    "AWS rounds every record up to it, and a row is one record; several in one are allowed, and save cents here",
+)
 EVENT_STORED_BYTES: Final = Assumption(80.0, "bytes", "76 of an event in Parquet (measured, random ids, snappy)")
+SLATE_STORED_BYTES: Final = Assumption(
+    250.0, "bytes", "of a slate in Parquet, in files of a minute (measured, random ids, snappy); 170 in large files"
+)
+EXPOSURE_STORED_BYTES: Final = Assumption(60.0, "bytes", "of an exposure, likewise; 6 in large files")
 ITEM_RELEASE_BYTES: Final = Assumption(1_100.0, "bytes", "1.08 GB for 1,000,000 items (measured, docs/index.md)")
 ITEM_INDEX_BYTES: Final = Assumption(700.0, "bytes", "673 MB for 1,000,000 items (measured, docs/index.md)")
 KEPT_RELEASES: Final = Assumption(
@@ -50,6 +66,9 @@ KEPT_RELEASES: Final = Assumption(
 KEPT_INDEXES: Final = Assumption(4.0, "indexes", "the three that one may go back to, and the next one")
 KEPT_SNAPSHOTS: Final = Assumption(4.0, "snapshots", "of the dataset: those of the releases that are kept")
 POINTER_SECONDS: Final = Assumption(1.0, "s", "a process looks at the pointer so often (TANDEM_POINTER_CHECK_SECONDS)")
+EXPERIMENTS_SECONDS: Final = Assumption(
+    60.0, "s", "a process looks for another payload so often (TANDEM_EXPERIMENTS_CHECK_SECONDS)"
+)
 LIVE_SECONDS: Final = Assumption(
     5.0, "s", "a process looks for live items so often (TANDEM_LIVE_CHECK_SECONDS); one read unit where nothing is new"
 )
@@ -89,7 +108,15 @@ LIGHT_SECONDS: Final = Assumption(
 )
 TRANSITIONS: Final = Assumption(60.0, "transitions a night", "each state once, and some looks at a merge")
 
-ALARM_METRICS: Final = Assumption(31.0, "metrics", "of all alarms without a search domain (infra/alarms.py)")
+ALARM_METRICS: Final = Assumption(34.0, "metrics", "of all alarms without a search domain (infra/alarms.py)")
+FETCHES: Final = Assumption(
+    365 * 288 / 12, "fetches a month", "of experiments: one in five minutes (infra/experiments.py)"
+)
+FETCH_SECONDS: Final = Assumption(
+    1.5, "s", "assumed: a cold start in half of them, GrowthBook's answer, three calls of AWS"
+)
+FETCH_MB: Final = Assumption(512.0, "MB", "of that function (infra/experiments.py)")
+SECRETS: Final = Assumption(2.0, "secrets", "the keys of logs and of experiments (infra/storage.py)")
 SEARCH_ALARM_METRICS: Final = Assumption(3.0, "metrics", "of the alarms of a search domain (infra/alarms.py)")
 CUSTOM_METRICS: Final = Assumption(
     12.0, "metrics", "those that have data on an ordinary day: three of slates, four of events, five of a night"

@@ -47,7 +47,7 @@ _RULES: Final[dict[str, dict[str, str]]] = {
         "": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{{name}}",
         "Arn": f"arn:aws:sqs:{_HERE}:{{name}}",
     },
-    "AWS::SecretsManager::Secret": {"": f"arn:aws:secretsmanager:{_HERE}:secret:{{name}}"},
+    "AWS::SecretsManager::Secret": {"": f"arn:aws:secretsmanager:{_HERE}:secret:{{name}}-AbCdEf"},
     "AWS::StepFunctions::StateMachine": {
         "": f"arn:aws:states:{_HERE}:stateMachine:{{name}}",
         "Arn": f"arn:aws:states:{_HERE}:stateMachine:{{name}}",

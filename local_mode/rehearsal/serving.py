@@ -18,20 +18,42 @@ from lambda_user_tower.gateway_routes import routes
 from lambda_user_tower.settings import LambdaSettings
 from local_mode.lambda_runtime.function import Function
 from local_mode.lambda_runtime.gateway import DEFAULT_ROUTE, Gateway
-from local_mode.rehearsal.stand_ins import LIVE_TABLE, REGION, RELEASES, SECRET, STREAM, TABLE, StandIns
+from local_mode.rehearsal.stand_ins import (
+    EXPERIMENTS_SECRET,
+    EXPOSURES,
+    LIVE_TABLE,
+    REGION,
+    RELEASES,
+    SECRET,
+    SLATES,
+    STREAM,
+    TABLE,
+    StandIns,
+)
 
 BUDGET_MS: Final = 1_000
 """Of a request: this machine runs every stand-in beside the functions."""
 
+EXPERIMENTS_SECONDS: Final = 1.0
+"""Between two looks at the experiments: nobody waits for a minute here."""
+
 TIMEOUT_SECONDS: Final = 30.0
 """What a function may take, a cold start on a busy machine included."""
 
+RECOMMEND: Final = "recommend"
 HANDLERS: Final = {
-    "recommend": "lambda_user_tower.handler.handler",
+    RECOMMEND: "lambda_user_tower.handler.handler",
     "events": "lambda_user_tower.handler.events",
     "items": "lambda_user_tower.handler.items",
 }
 """Function → what AWS calls."""
+_OF_RECOMMEND: Final[dict[str, Any]] = {
+    "exposures_stream": EXPOSURES,
+    "slates_stream": SLATES,
+    "experiments_key_secret": EXPERIMENTS_SECRET,
+    "experiments_check_seconds": EXPERIMENTS_SECONDS,
+}
+"""What no other function is told."""
 WITHOUT_SNAPSHOT: Final = frozenset({"items"})
 """As the stacks have it (`infra/serving.py`)."""
 
@@ -59,6 +81,7 @@ def settings_of(stand_ins: StandIns, service: str, home: Path) -> LambdaSettings
         live_table=LIVE_TABLE,
         events_stream=STREAM,
         log_key_secret=SECRET,
+        **(_OF_RECOMMEND if service == RECOMMEND else {}),
         opensearch_url=stand_ins.search_url,
         opensearch_region=REGION if stand_ins.search_url else "",
     )

@@ -1,4 +1,4 @@
-"""What stands in for AWS, started and filled with what the stacks would have made: buckets, table, stream, secret.
+"""What stands in for AWS, started and filled with what the stacks would have made: buckets, tables, streams, secrets.
 
 `StandIns` says where everything is: as the environment of a process, and as the outputs of a deployment. It knows
 nothing of releases and functions; `serving.py` puts them in.
@@ -32,8 +32,13 @@ DATA: Final = "rehearsal-data"
 TABLE: Final = "rehearsal-profiles"
 LIVE_TABLE: Final = "rehearsal-live"
 STREAM: Final = "rehearsal-events"
+EXPOSURES: Final = "rehearsal-exposures"
+SLATES: Final = "rehearsal-slates"
 SECRET: Final = "rehearsal-log-key"  # the name of one
+EXPERIMENTS_SECRET: Final = "rehearsal-experiments-key"  # likewise
 ACCOUNT: Final = "123456789012"
+PREFIXES: Final = {STREAM: "events/", EXPOSURES: "exposures/", SLATES: "slates/"}
+"""Stream → where it writes in the data bucket, lines as they came: nothing here makes Parquet."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,9 @@ class StandIns:
             "ProfilesTable": TABLE,
             "LiveTable": LIVE_TABLE,
             "EventsStream": STREAM,
+            "ExposuresStream": EXPOSURES,
+            "SlatesStream": SLATES,
+            "ExperimentsKeySecret": EXPERIMENTS_SECRET,
             "RecommendLogGroup": "/aws/lambda/recommend",
             "EventsLogGroup": "/aws/lambda/events",
         }
@@ -133,14 +141,16 @@ def make_resources() -> None:
         for bucket in (RELEASES, DATA):
             client["s3"].create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         client["s3"].put_bucket_versioning(Bucket=RELEASES, VersioningConfiguration={"Status": "Enabled"})
-        client["firehose"].create_delivery_stream(
-            DeliveryStreamName=STREAM,
-            ExtendedS3DestinationConfiguration={
-                "RoleARN": f"arn:aws:iam::{ACCOUNT}:role/rehearsal",
-                "BucketARN": f"arn:aws:s3:::{DATA}",
-                "Prefix": "events/",
-            },
-        )
-        client["secretsmanager"].create_secret(Name=SECRET, SecretString=os.urandom(16).hex())
+        for stream, prefix in PREFIXES.items():
+            client["firehose"].create_delivery_stream(
+                DeliveryStreamName=stream,
+                ExtendedS3DestinationConfiguration={
+                    "RoleARN": f"arn:aws:iam::{ACCOUNT}:role/rehearsal",
+                    "BucketARN": f"arn:aws:s3:::{DATA}",
+                    "Prefix": prefix,
+                },
+            )
+        for secret in (SECRET, EXPERIMENTS_SECRET):
+            client["secretsmanager"].create_secret(Name=secret, SecretString=os.urandom(16).hex())
         dynamodb_local.create_profiles_table(client["dynamodb"], TABLE)
         dynamodb_local.create_live_table(client["dynamodb"], LIVE_TABLE)

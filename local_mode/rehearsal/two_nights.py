@@ -1,8 +1,8 @@
 """Two nights in a row, as a deployment has them, each asked for what it promised; then the first one again.
 
 Seed, a day of events, a night; an item and a user that were not there before, what changes live (`live_day.py`),
-another night on top; a rollback. Every promise is asked of the API over HTTP, and a broken one ends it. `tandem aws
-nightly-rehearsal` prints what it returns.
+another night on top, with an experiment all the while (`tested.py`); a rollback. Every promise is asked of the API over
+HTTP, and a broken one ends it. `tandem aws nightly-rehearsal` prints what it returns.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from local_mode.publishing import StepClock
 from local_mode.rehearsal.live_day import TOLD_ITEM, LiveDay, check_night, live_day, never_missing, tell_late
 from local_mode.rehearsal.newcomers import NEW_ITEM, NEW_USER, Shop, expected
 from local_mode.rehearsal.night import Ended, Nights, Passage
+from local_mode.rehearsal.tested import Tested, ask, begin, check_logs, end, names
 from stores.nights import Nights as NightStore
 
 AFTER_SNAPSHOT: Final = "Seal"
@@ -104,6 +105,9 @@ def a_night(rehearsal: Rehearsal, done: TwoNights) -> SeenNight:
 def on_top(rehearsal: Rehearsal, done: TwoNights, first: SeenNight, clock: StepClock) -> None:
     """A second day and night after the first one, and then what it was before. Raises as `two_nights`."""
     shop = rehearsal.shop
+    with clock("experiment"):
+        begin(shop.url)
+        tested = ask(shop.url, names("visitor"))
     with clock("second day"):
         shop.new_item()
         events = shop.day(2) + shop.newcomers()
@@ -119,11 +123,16 @@ def on_top(rehearsal: Rehearsal, done: TwoNights, first: SeenNight, clock: StepC
         _check_second(rehearsal, done, second.publication.release)
         for promise in check_night(shop, rehearsal.stores, second.outcome.night, second.publication.release, day):
             _kept(done, rehearsal.say, promise)
+        tested = _ask_again(rehearsal, done, tested)
     with clock("rollback"):
         _check_rollback(rehearsal, done, first.publication.release)
         if day.like:
             expected(bool(shop.similar(TOLD_ITEM)), f"{TOLD_ITEM} is not known after the rollback.")
             _kept(done, rehearsal.say, f"{TOLD_ITEM} is served over the release that lacks it")
+    with clock("logs of the experiment"):
+        for promise in check_logs(tested):
+            _kept(done, rehearsal.say, promise)
+        end(shop.url)
 
 
 def _night_without_a_gap(rehearsal: Rehearsal, done: TwoNights, day: LiveDay) -> SeenNight:
@@ -169,6 +178,14 @@ def _check_second(rehearsal: Rehearsal, done: TwoNights, release: str) -> None:
     expected(NEW_ITEM not in seen, f"{NEW_USER} is shown {NEW_ITEM}, which they have taken.")
     expected(slate["why"]["route"] != "unknown", f"{NEW_USER} is not known: {slate['why']}.")
     _kept(done, say, f"{NEW_USER} is served by route {slate['why']['route']}, without what they have seen")
+
+
+def _ask_again(rehearsal: Rehearsal, done: TwoNights, before: Tested) -> Tested:
+    """Everybody who was asked before a night; with what they were answered since."""
+    later = ask(rehearsal.shop.url, [*before.arms])
+    expected(later.arms == before.arms, f"somebody has changed arms: {before.arms}, then {later.arms}.")
+    _kept(done, rehearsal.say, f"{len(later.arms)} users are in the arms that they were in before the second night")
+    return Tested(before.arms, before.slates | later.slates)
 
 
 def _check_rollback(rehearsal: Rehearsal, done: TwoNights, release: str) -> None:

@@ -19,6 +19,8 @@ from infra.stacks import ServiceStack, StateStack
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 PROFILES: Final = ("mini", "dev", "prod")
+GROWTHBOOK: Final = {"growthbook_client_key_secret": "shop/growthbook", "growthbook_host": "https://gb.shop.example"}
+"""Context of a deployment that fetches its experiments."""
 
 Template = dict[str, Any]
 Properties = dict[str, Any]

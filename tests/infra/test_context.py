@@ -85,6 +85,13 @@ def test_values_of_the_night_replace_single_knobs_of_its_size(built: dict[str, s
         ({"jwt_issuer": "http://login.example", "jwt_audience": "web"}, "-c jwt_issuer is 'http://login.example'."),
         ({"jwt_issuer": "https://login.example"}, "-c jwt_audience is missing"),
         ({"jwt_audience": "web"}, "-c jwt_issuer is missing"),
+        (
+            {"growthbook_client_key_secret": "sdk-abc 123"},
+            "-c growthbook_client_key_secret is 'sdk-abc 123'. Give the name",
+        ),
+        ({"growthbook_host": "https://growthbook.example"}, "-c growthbook_client_key_secret is missing"),
+        ({"growthbook_client_key_secret": "key", "growthbook_host": "growthbook.example"}, "-c growthbook_host is"),
+        ({"settings": '{"TANDEM_SLATES_STREAM": "mine"}'}, "-c settings: TANDEM_SLATES_STREAM is no setting"),
         ({"search_instance": "r7g.large"}, "-c search_instance is 'r7g.large'."),
         ({"profile": "mini", "search_instance": "r7g.large.search"}, "which has no search domain"),
         ({"bundle": "no/such/folder"}, "no/such/folder: there is no bundle of the functions. Run `make build`"),

@@ -17,7 +17,7 @@ from index_loader.night import ending
 from infra import context, questions
 from infra.alarms import PAGES
 from local_mode.aws import cost_assumptions as assumed
-from tests.infra.synthesis import PROFILES, REPOSITORY, Synthesised, text_of
+from tests.infra.synthesis import GROWTHBOOK, PROFILES, REPOSITORY, Synthesised, text_of
 
 PAGE: Final = (REPOSITORY / PAGES).read_text()
 PARTS: Final = ("Means", "Look", "Do", "Over")
@@ -51,7 +51,8 @@ def test_every_alarm_ends_with_the_link_to_its_page(deployment: Synthesised) -> 
 
 
 def test_every_alarm_has_a_page_and_every_page_an_alarm(synthesised: Callable[..., Synthesised]) -> None:
-    made = {name for profile in PROFILES for name in alarms(synthesised(profile=profile))}
+    all_of_them = [*({"profile": profile} for profile in PROFILES), {"profile": "prod", **GROWTHBOOK}]
+    made = {name for context in all_of_them for name in alarms(synthesised(**context))}
     assert sections().keys() == made
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from contracts.event_columns import EVENT_COLUMNS, EXPOSURE_COLUMNS
+from contracts.event_columns import EVENT_COLUMNS, EXPOSURE_COLUMNS, SLATE_COLUMNS
 from lambda_user_tower.gateway_routes import OF_EVENTS, OF_ITEMS, routes
 from lambda_user_tower.routing import Endpoint, find_endpoint
 from lambda_user_tower.settings import LambdaSettings
@@ -129,11 +130,36 @@ NETWORK = {
 }
 
 
-def test_recommend_reads_and_writes_nothing(deployment: Synthesised) -> None:
+def test_recommend_writes_what_it_served_and_nothing_else(deployment: Synthesised) -> None:
     wanted = OWN_LOG | TRACES | RELEASES | {"dynamodb:GetItem", "dynamodb:Query", "secretsmanager:GetSecretValue"}
+    wanted |= {"firehose:PutRecordBatch"}
     wanted |= {"es:ESHttpGet", "es:ESHttpPost"} if deployment.profile != "mini" else set()
     wanted |= NETWORK if deployment.profile == "prod" else set()
     assert allowed_actions(deployment.statements("servingRecommendPolicy")) == wanted
+
+
+def _on(deployment: Synthesised, policy: str, action: str) -> set[str]:
+    """Resources on which a policy allows an action, less what CDK adds to their names."""
+    allowed = (each for each in deployment.statements(policy) if action in several(each["Action"]))
+    return {re.sub(r"[0-9A-F]{8}", "", text_of(arn)) for each in allowed for arn in several(each["Resource"])}
+
+
+def test_each_function_writes_to_its_own_streams(deployment: Synthesised) -> None:
+    write = "firehose:PutRecordBatch"
+    served = {"<eventsExposuresStream.Arn>", "<eventsSlatesStream.Arn>"}
+    assert _on(deployment, "servingRecommendPolicy", write) == served
+    assert _on(deployment, "servingEventsPolicy", write) == {"<eventsEventsStream.Arn>"}
+
+
+def test_experiments_are_for_recommend_alone(deployment: Synthesised) -> None:
+    told, outputs = _settings(deployment, RECOMMEND), deployment.outputs()
+    assert (told.exposures_stream, told.slates_stream) == (outputs["ExposuresStream"], outputs["SlatesStream"])
+    assert "storageExperimentsKey" in told.experiments_key_secret
+    assert "storageExperimentsKey" in str(_on(deployment, "servingRecommendPolicy", "secretsmanager:GetSecretValue"))
+    for handler, policy in ((EVENTS, "servingEventsPolicy"), (ITEMS, "servingItemsPolicy")):
+        others = _settings(deployment, handler)
+        assert others.exposures_stream == others.slates_stream == others.experiments_key_secret == ""
+        assert "ExperimentsKey" not in str(deployment.statements(policy))
 
 
 def test_events_writes_profiles_and_the_log(deployment: Synthesised) -> None:
@@ -182,7 +208,8 @@ def test_each_function_reaches_only_its_kinds_of_live_data(deployment: Synthesis
 def test_functions_read_releases_publications_and_the_pointer(deployment: Synthesised, policy: str) -> None:
     (reads,) = (each for each in deployment.statements(policy) if each["Action"] == "s3:GetObject")
     keys = sorted(text_of(each).split("/", 1)[1] for each in reads["Resource"])
-    assert keys == ["current.json", "publications/*", "releases/*"]
+    experiments = ["experiments/current.json"] if "Recommend" in policy else []
+    assert keys == ["current.json", *experiments, "publications/*", "releases/*"]
 
 
 def test_no_role_of_a_function_has_more_than_its_policy(deployment: Synthesised) -> None:
@@ -296,7 +323,9 @@ def test_the_stage_throttles_and_its_log_names_the_route_alone(deployment: Synth
     assert not [value for value in line.values() if any(part in value for part in telling)]
 
 
-@pytest.mark.parametrize(("log", "columns"), [("events", EVENT_COLUMNS), ("exposures", EXPOSURE_COLUMNS)])
+@pytest.mark.parametrize(
+    ("log", "columns"), [("events", EVENT_COLUMNS), ("exposures", EXPOSURE_COLUMNS), ("slates", SLATE_COLUMNS)]
+)
 def test_streams_write_parquet_by_day_with_the_columns_of_the_contract(
     deployment: Synthesised, log: str, columns: tuple[tuple[str, str], ...]
 ) -> None:
@@ -356,7 +385,7 @@ def test_what_commands_look_up_is_in_the_outputs(deployment: Synthesised) -> Non
     wanted = {"ApiUrl", "ApiArn", "ReleasesBucket", "DataBucket", "ProfilesTable", "EventsStream", "ExposuresStream"}
     wanted |= {"PublicationPointer", "LogKeySecret", "RecommendFunction", "EventsFunction", "AlarmTopic", "Database"}
     wanted |= {"RecommendLogGroup", "EventsLogGroup", "DeployCheckLogGroup", "AccessLogGroup", "Dashboard"}
-    wanted |= {"LiveTable", "ItemsFunction", "ItemsLogGroup"}
+    wanted |= {"LiveTable", "ItemsFunction", "ItemsLogGroup", "SlatesStream", "ExperimentsKeySecret"}
     wanted |= {"RecommendJobRole", "ForgetJobRole", "ProcessingImage", "ProcessingInstance"}
     wanted |= {"SearchEndpoint"} if deployment.profile != "mini" else set()
     assert {name for name in outputs if not name.startswith(("Night", "Training", "CodeArchive"))} == wanted

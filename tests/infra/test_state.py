@@ -50,8 +50,9 @@ def test_events_expire_after_the_days_of_the_profile(mini: Synthesised, prod: Sy
         logs = [each for each in rules if "Prefix" in each and not each["Prefix"].startswith("nights/")]
         return {each["Prefix"]: each["ExpirationInDays"] for each in logs}
 
-    assert days(mini) == {"events/": 30, "exposures/": 30, "errors/": 30, "trainings/": 30, "asked/": 7}
-    assert days(prod) == {"events/": 400, "exposures/": 400, "errors/": 30, "trainings/": 30, "asked/": 7}
+    others = {"errors/": 30, "trainings/": 30, "asked/": 7}
+    assert days(mini) == {"events/": 30, "exposures/": 30, "slates/": 30, **others}
+    assert days(prod) == {"events/": 400, "exposures/": 400, "slates/": 400, **others}
 
 
 def test_models_of_nights_expire_and_neither_datasets_nor_the_lease(deployment: Synthesised) -> None:
@@ -126,8 +127,9 @@ def test_only_prod_is_protected_against_deletion_by_mistake(prod: Synthesised, d
     assert (protected(prod), protected(dev)) == ({True}, {False})
 
 
-def test_the_log_key_is_made_by_the_service_and_in_no_template(deployment: Synthesised) -> None:
-    secret = deployment.one("AWS::SecretsManager::Secret")
+@pytest.mark.parametrize("key", ["LogKey", "ExperimentsKey"])
+def test_keys_are_made_by_the_service_and_in_no_template(deployment: Synthesised, key: str) -> None:
+    secret = deployment.one("AWS::SecretsManager::Secret", f"storage{key}")
     assert secret["GenerateSecretString"] == {"ExcludePunctuation": True, "PasswordLength": 43}
     assert "SecretString" not in secret
 
@@ -191,7 +193,12 @@ def test_the_network_of_prod_has_no_way_out(prod: Synthesised) -> None:
 def test_the_network_of_prod_reaches_what_its_function_reads(prod: Synthesised) -> None:
     endpoints = prod.resources("AWS::EC2::VPCEndpoint").values()
     reached = {(each["VpcEndpointType"], text_of(each["ServiceName"]).rsplit(".", 1)[-1]) for each in endpoints}
-    assert reached == {("Gateway", "s3"), ("Gateway", "dynamodb"), ("Interface", "secretsmanager")}
+    assert reached == {
+        ("Gateway", "s3"),
+        ("Gateway", "dynamodb"),
+        ("Interface", "secretsmanager"),
+        ("Interface", "kinesis-firehose"),
+    }
 
 
 def test_only_the_function_reaches_domain_and_endpoint(prod: Synthesised) -> None:

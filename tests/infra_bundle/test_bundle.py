@@ -30,15 +30,19 @@ GOAL_UNZIPPED, GOAL_ZIPPED = 170 * MEGABYTE, 60 * MEGABYTE
 SMALL = replace(SERVING, libraries=("six",))
 """A bundle that is built in a second."""
 
-IMPORT_ALL = """
+DRAWN = {"evaluation.ink", "evaluation.plots", "evaluation.report"}
+"""For people, with matplotlib, which no job has."""
+
+IMPORT_ALL = f"""
 import importlib, pkgutil
-DRAWN = {"evaluation.plots", "evaluation.report"}  # for people, with matplotlib, which no job has
+DRAWN = {DRAWN}
 for name in sys.argv[1:]:
     package = importlib.import_module(name)
-    for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
         if module.name not in DRAWN:
             importlib.import_module(module.name)
-print(json.dumps({name: module.__file__ for name, module in sys.modules.items() if getattr(module, "__file__", None)}))
+files = ((name, getattr(module, "__file__", None)) for name, module in sys.modules.items())
+print(json.dumps(dict(pair for pair in files if pair[1])))
 """
 
 AWS_CLIENTS = """
@@ -91,7 +95,7 @@ def from_bundle_alone(bundle: Path, tmp_path: Path, program: str, *arguments: st
 
 
 def sources(contents: Contents) -> list[Path]:
-    return [path for package in contents.packages for path in (REPOSITORY / package).rglob("*.py")]
+    return contents.sources(REPOSITORY)
 
 
 @pytest.fixture(params=[SERVING, NIGHT], ids=lambda contents: contents.name)
@@ -109,6 +113,15 @@ def test_every_module_of_ours_imports_from_the_bundle_alone(
     ours = {name for name in loaded if name.partition(".")[0] in contents.packages}
     assert len(ours) == len(sources(contents))
     assert all(loaded[name].startswith(str(bundle)) for name in (*ours, "numpy", "msgspec"))
+
+
+def test_experiments_are_assigned_in_a_request_and_judged_elsewhere(serving_bundle: Path, night_bundle: Path) -> None:
+    assert (serving_bundle / "growthbook").is_dir()
+    assert (serving_bundle / "experiments" / "running.py").is_file()
+    assert not (serving_bundle / "experiments" / "analysis").exists()
+    text = "\n".join(path.read_text() for path in sources(SERVING))
+    assert "experiments.analysis" not in text, "it would fail in AWS alone"
+    assert not (night_bundle / "growthbook").exists(), "27 MB for nothing"
 
 
 IN_A_JOB = """
@@ -148,7 +161,7 @@ def test_every_module_of_a_job_imports_from_the_archive_and_the_image(jobs_archi
     assert done.returncode == 0, done.stderr
     loaded = json.loads(done.stdout)
     ours = {name for name in loaded if name.partition(".")[0] in JOBS.packages}
-    assert len(ours) == len(sources(JOBS)) - 2
+    assert len(ours) == len([path for path in sources(JOBS) if f"{path.parent.name}.{path.stem}" not in DRAWN])
     assert all(loaded[name].startswith(str(tmp_path)) for name in ours)
     assert all(loaded[name].startswith(str(tmp_path / "vendor")) for name in ("polars", "msgspec", "implicit"))
 

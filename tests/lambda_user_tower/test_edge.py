@@ -247,7 +247,7 @@ def test_an_unexpected_failure_is_a_500_that_says_nothing(
     def broken(*_: object) -> None:
         raise KeyError("secret u_42")
 
-    monkeypatch.setattr("lambda_user_tower.recommend.find_candidates", broken)
+    monkeypatch.setattr("lambda_user_tower.recommend.candidates_for", broken)
     with closing(Edge(LambdaSettings(home=home))) as edge:
         response = edge(post({"user_id": "u_42"}))
     assert response["statusCode"] == 500

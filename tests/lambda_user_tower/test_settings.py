@@ -23,6 +23,12 @@ def test_settings_are_read_back_equal() -> None:
         log_key="k=1",
         promoted='{"genre": ["a", "b"]}',
         promoted_share=0.2,
+        exposures_stream="exposures",
+        slates_stream="slates",
+        slates_share=0.25,
+        experiments_check_seconds=30.0,
+        experiments_key_secret="tandem-experiments",  # noqa: S106
+        experiments_packaged=Path("packaged/experiments.json"),
         retrieval=RetrievalSettings(cold_user_events=3),
         rerank=RerankSettings(diversity="mmr"),
     )
@@ -44,6 +50,14 @@ def test_the_stores_are_in_aws_or_none_is() -> None:
             LambdaSettings.from_env({name: value for name, value in names.items() if name != missing})
 
 
+def test_in_aws_no_experiment_runs_whose_exposures_are_not_logged() -> None:
+    names = {f"TANDEM_{name.upper()}": "some name" for name in IN_AWS} | {"TANDEM_EXPERIMENTS_KEY_SECRET": "secret"}
+    with pytest.raises(SettingsInvalid, match="TANDEM_EXPOSURES_STREAM"):
+        LambdaSettings.from_env(names)
+    assert LambdaSettings.from_env(names | {"TANDEM_EXPOSURES_STREAM": "exposures"}).in_aws
+    assert not LambdaSettings.from_env({"TANDEM_EXPERIMENTS_KEY_SECRET": "secret"}).in_aws
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -53,6 +67,9 @@ def test_the_stores_are_in_aws_or_none_is() -> None:
         ("TANDEM_POINTER_CHECK_SECONDS", "-1"),
         ("TANDEM_POINTER_CHECK_SECONDS", "nan"),
         ("TANDEM_LIVE_CHECK_SECONDS", "3601"),
+        ("TANDEM_EXPERIMENTS_CHECK_SECONDS", "-1"),
+        ("TANDEM_SLATES_SHARE", "1.5"),
+        ("TANDEM_SLATES_SHARE", "nan"),
         ("TANDEM_LOG_LEVEL", "debug"),
         ("TANDEM_PROMOTED", "genre=drama"),
         ("TANDEM_PROMOTED", '{"genre": 5}'),

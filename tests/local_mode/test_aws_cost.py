@@ -46,13 +46,16 @@ def test_lines_are_those_of_a_calculation_by_hand(prices: Prices) -> None:
     """730 hours are 30.4167 days: 100,000 calls a day are 3.0417 million."""
     dev = lines("dev", ORDINARY, prices)
     assert dev["serving", "calls of the API"].usd == pytest.approx(2 * 3.041667 * 1.00, rel=1e-5)
-    # 1,769 MB for 25 ms, 3.0417 million times
-    assert dev["serving", "recommend, running"].amount == pytest.approx(3.041667e6 * 0.025 * 1.727539, rel=1e-5)
-    assert dev["serving", "recommend, running"].usd == pytest.approx(1.7515, rel=1e-3)
+    # 1,769 MB for 25 ms and 25 more for the exposure, 3.0417 million times
+    assert dev["serving", "recommend, running"].amount == pytest.approx(3.041667e6 * 0.050 * 1.727539, rel=1e-5)
+    assert dev["serving", "recommend, running"].usd == pytest.approx(2 * 1.7515, rel=1e-3)
     # both versions' memory, every second of the month
     assert dev["serving", "snapshots, kept"].usd == pytest.approx((1.727539 + 1) * 2_628_000 * 0.0000015046, rel=1e-5)
-    # an event of 0.25 KB is billed as 5 KB
-    assert dev["events", "through Firehose"].amount == pytest.approx(3.041667e6 * 5e3 / 1e9, rel=1e-5)
+    # an event of 0.25 KB is billed as 5 KB, and so is a slate of 0.7 and an exposure of 0.21
+    for log in ("events", "exposures", "slates"):
+        assert dev[log, "through Firehose"].amount == pytest.approx(3.041667e6 * 5e3 / 1e9, rel=1e-5)
+    # three logs, a file a minute each
+    assert dev["buckets", "written"].amount == pytest.approx(3 * 1.44 * 30.41667, rel=1e-5)
     # one read unit a request and an event, and each user with events once a night; two write units an event
     assert dev["profiles", "reads"].usd == pytest.approx(3 * 3.041667 * 0.125, rel=1e-5)
     assert dev["profiles", "writes"].usd == pytest.approx(2 * 3.041667 * 0.625, rel=1e-5)
@@ -69,6 +72,14 @@ def test_a_trace_is_one_of_the_first_of_a_second_or_one_in_twenty(prices: Prices
     assert quiet["watching", "traces"].amount == pytest.approx(0.0304167, rel=1e-4)
     busy = lines("mini", replace(ORDINARY, requests_per_day=1_086_400, events_per_day=0), prices)
     assert busy["watching", "traces"].amount == pytest.approx((86_400 + 50_000) * 30.41667 / 1e6, rel=1e-5)
+
+
+def test_experiments_from_growthbook_cost_cents_and_a_secret(prices: Prices) -> None:
+    fetched = monthly(ORDINARY, replace(sizes("dev"), fetches_experiments=True), prices)
+    more = [line for line in fetched if line.part == "experiments"]
+    # 8,760 fetches of 1.5 s with 512 MB, an alarm, a secret
+    assert next(line.amount for line in more if line.what == "fetches, running") == pytest.approx(8_760 * 1.5 * 0.5)
+    assert 0.50 < sum(line.usd for line in more) < 0.70
 
 
 def test_spot_and_several_machines_change_the_training_alone(prices: Prices) -> None:

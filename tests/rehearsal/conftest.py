@@ -30,6 +30,9 @@ from stores.search_engine import loader_client
 from tests.lambda_user_tower.conftest import seal
 from tests.toy_world import toy_model
 
+GROWTHBOOK_SECRET = "rehearsal/growthbook"
+"""Of the client key, as the deployment of the tests names it."""
+
 
 @pytest.fixture(scope="session")
 def servers(moto_endpoint: str, dynamodb_local_url: str, opensearch_url: str) -> StandIns:
@@ -144,7 +147,8 @@ def assembly(
     with FileLock(shared / "synthesised.lock"):
         if not (folder / "manifest.json").is_file():
             jobs = without_vendor(jobs_archive, shared / "sourcedir.tar.gz")
-            synthesise(folder, context_of(serving_bundle, night_bundle, jobs, effort="quick"))
+            more = {"effort": "quick", "growthbook_client_key_secret": GROWTHBOOK_SECRET}
+            synthesise(folder, context_of(serving_bundle, night_bundle, jobs, **more))
     return Assembly(folder)
 
 

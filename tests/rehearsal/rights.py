@@ -35,6 +35,7 @@ ACTIONS: Final = {
     ("dynamodb", "Query"): "dynamodb:Query",
     ("dynamodb", "Scan"): "dynamodb:Scan",
     ("dynamodb", "UpdateItem"): "dynamodb:UpdateItem",
+    ("secretsmanager", "GetSecretValue"): "secretsmanager:GetSecretValue",
     ("stepfunctions", "DescribeExecution"): "states:DescribeExecution",
     ("sns", "Publish"): "sns:Publish",
     ("lambda", "Invoke"): "lambda:InvokeFunction",
@@ -75,6 +76,8 @@ def _arns(service: str, on: dict[str, Any], action: str, domain: str) -> Iterato
         yield f"arn:aws:dynamodb:{_HERE}:table/{on['TableName']}{index}"
     elif service == "es":
         yield f"arn:aws:es:{_HERE}:domain/{domain}/{on['url'].lstrip('/')}"
+    elif service == "secretsmanager":
+        yield f"arn:aws:secretsmanager:{_HERE}:secret:{on['SecretId']}-AbCdEf"  # six characters that AWS adds
     else:
         yield on[{"stepfunctions": "executionArn", "sns": "TopicArn", "lambda": "FunctionName"}[service]]
 

@@ -39,3 +39,7 @@ def test_the_rehearsal_of_a_generated_world(serving_bundle: Path, tmp_path: Path
     assert hidden["answer"]["hidden"] is True
     assert (known["answer"]["why"]["route"], left["answer"]["status"]) == ("cold_user", "deleted")
     assert stranger["answer"]["why"]["route"] == "unknown"
+    assert set(told["experiment"]["arms"].values()) == {"rehearsal:control", "rehearsal:short"}
+    exposures, slates = told["experiment"]["checked"]
+    assert exposures.startswith("12 exposures of 12 users")
+    assert slates.startswith("24 slates are in their log, ")

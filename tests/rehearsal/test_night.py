@@ -195,7 +195,7 @@ def test_the_command_shows_what_was_seen(done: TwoNights, capsys: pytest.Capture
     nightly_rehearsal.show(True, done)
     told = json.loads(capsys.readouterr().out)
     assert [night["outcome"]["outcome"] for night in told["nights"]] == ["published", "published"]
-    assert len(told["checked"]) == 11
+    assert len(told["checked"]) == 14
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,20 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from local_mode.rehearsal.serving import behind_a_gateway
-from local_mode.rehearsal.stand_ins import LIVE_TABLE, RELEASES, SECRET, STREAM, TABLE, StandIns
+from local_mode.rehearsal.stand_ins import (
+    EXPERIMENTS_SECRET,
+    EXPOSURES,
+    LIVE_TABLE,
+    RELEASES,
+    SECRET,
+    SLATES,
+    STREAM,
+    TABLE,
+    StandIns,
+)
 from local_mode.rehearsal.synthesis import Assembly
+from local_mode.rehearsal.tested import ask as ask_all
+from local_mode.rehearsal.tested import begin, check_logs, end, names
 from local_mode.rehearsal.walk import live_walk, walk
 from tests.infra.synthesis import Synthesised, several, text_of
 from tests.rehearsal.conftest import Night, ask, noted
@@ -73,7 +85,7 @@ def dev(assembly: Assembly) -> Synthesised:
 def called(
     recording_bundle: Path, standing: StandIns, night: Night, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, set[Called]]:
-    """Function → what it needed on a day with everything: both kinds of index, batches, live data, a restore."""
+    """Function → what it needed on a day with everything: both kinds of index, batches, live data, an experiment."""
     folder = tmp_path_factory.mktemp("day")
     record = folder / "calls.jsonl"
     with noted(recording_bundle, standing, record, folder) as functions, behind_a_gateway(functions) as api:
@@ -82,12 +94,16 @@ def called(
         night.publish(1)
         for function in functions.values():
             function.restore()
+        begin(api.url)
+        tested = ask_all(api.url, names("visitor"))
+        end(api.url)
         list(walk(api.url, "carol"))
         list(live_walk(api.url, "carol", item_id(1), TOLD))
         _tell_of_items_and_users(api.url)
         several_users = [{"user_id": f"u{n}", "item_id": item_id(n)} for n in range(5)]
         assert ask(api.url, "POST", "/v1/events", {"events": several_users})[0] == 200
         assert ask(api.url, "GET", "/v1/health")[0] == 200
+        assert len([*check_logs(tested)]) == 2  # raises where a row of either log is missing
     found: dict[str, set[Called]] = {name: set() for name in POLICIES}
     for line in record.read_text().splitlines():
         call = json.loads(line)
@@ -122,10 +138,10 @@ def _on(service: str, on: dict[str, Any]) -> str:
         table = {TABLE: "storageProfiles", LIVE_TABLE: "storageLive"}[on["TableName"]]
         return f"{table}/index/{on['IndexName']}" if "IndexName" in on else table
     if service == "firehose":
-        assert on["DeliveryStreamName"] == STREAM
+        return {STREAM: "EventsStream", EXPOSURES: "ExposuresStream", SLATES: "SlatesStream"}[on["DeliveryStreamName"]]
     if service == "secretsmanager":
-        assert on["SecretId"] == SECRET
-    return {"firehose": "Stream", "secretsmanager": "LogKey", "es": ":domain/"}[service]
+        return {SECRET: "LogKey", EXPERIMENTS_SECRET: "ExperimentsKey"}[on["SecretId"]]
+    return {"es": ":domain/"}[service]
 
 
 class Allowed(NamedTuple):
