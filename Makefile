@@ -1,6 +1,6 @@
 # Two commands for a bare machine with Python >= 3.11: `make demo` and `make test`. Each sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build bench bench-quality bench-live bench-million soak opensearch destroy lock clean
+.PHONY: help demo test lint format build bench bench-quality bench-live bench-experiments bench-simulator bench-million soak opensearch destroy lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 DEPLOYED = $(or $(PREFIX),tandem-$(or $(PROFILE),dev))
@@ -8,7 +8,7 @@ DEPLOYED = $(or $(PREFIX),tandem-$(or $(PROFILE),dev))
 export OPENBLAS_NUM_THREADS ?= 1
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## data -> check -> train -> gate -> publish -> recommendations -> evaluation; DATA=path for your own
 	@scripts/setup.sh local
@@ -46,15 +46,28 @@ bench-live: ## what first clicks, new users and new items get, and how soon (DAT
 	@$(BIN)/python -m benchmarks.live_quality --data $(or $(DATA),../shared/data) $(ARGS)
 	@$(BIN)/python -m benchmarks.live_items
 
+bench-experiments: ## the statistics of tests held against what is true: assignment, A/A, coverage, off-policy, 200 worlds (half an hour)
+	@scripts/setup.sh local test
+	@$(BIN)/python -m benchmarks.assignment
+	@$(BIN)/python -m benchmarks.experiment_statistics
+	@$(BIN)/python -m benchmarks.simulated_coverage
+	@$(BIN)/python -m benchmarks.off_policy
+	@$(BIN)/python -m benchmarks.popular_world
+
+bench-simulator: ## the full simulated world: 20,000 users, four arms, 36 days, nights, and a twin of each arm
+	@scripts/setup.sh local test
+	@$(BIN)/python -m benchmarks.simulator $(ARGS)
+
 bench-million: ## a million items: train, load, verify, query (half an hour; WORK=folder keeps what was made)
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.index --items 1000000 --users 100000 --work $(or $(WORK),.bench/million) $(ARGS)
 
-soak: ## hundreds of kills of train, export, load, publish, profile writers and whole nights; thousands of requests to a failing engine
+soak: ## hundreds of kills of train, export, load, publish, writers of profiles and exposures, and whole nights; thousands of requests to a failing engine
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.kill_soak $(ARGS)
 	@$(BIN)/python -m benchmarks.loader_soak
 	@$(BIN)/python -m benchmarks.profile_soak
+	@$(BIN)/python -m benchmarks.exposure_soak
 	@$(BIN)/python -m benchmarks.night_soak
 	@$(BIN)/python -m benchmarks.faults
 

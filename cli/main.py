@@ -25,6 +25,7 @@ from cli import (
     releases,
     run,
     serving,
+    simulate,
 )
 from cli.console import err
 from contracts.errors import GateBlocked, TandemError
@@ -52,6 +53,7 @@ GROUPS = (
     batch,
     forget,
     experiments,
+    simulate,
     aws,
 )
 for group in GROUPS:

@@ -86,6 +86,7 @@ NOT_RUN = {
     **dict.fromkeys(
         [name for name in commands() if name.startswith("index ")], "needs a server; tests/cli/test_index.py runs it"
     ),
+    "simulate": "takes minutes; tests/cli/test_simulate.py runs a small world",
     **dict.fromkeys(
         [name for name in commands() if name.startswith("experiments ")],
         "needs experiments or logs; tests/cli/test_experiments.py and test_experiments_report.py run them",
