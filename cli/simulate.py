@@ -102,6 +102,7 @@ def _show(simulation: Simulation, logs: Path) -> None:
     if simulation.dose:
         out.print(_doses(simulation.dose))
     out.print(simulation.verdict, highlight=False, soft_wrap=True)
+    say("Differences are those between users of equal histories (CUPED), so they are not those of the values.")
     nights, blocked = (sum(len(getattr(run, name)) for run in simulation.runs) for name in ("releases", "blocked"))
     say(f"{nights} nights trained; the gate let {blocked} of them not through, and what served before served on.")
     say(

@@ -29,8 +29,11 @@ ARMS: Final[Mapping[str, Treatment]] = {
 """Arm → treatment. Only the last one re-ranks, so that the others differ by their model alone. What a treatment does
 not name is as by default, exploration of new items included."""
 
-DOSE_ARMS: Final = (CONTROL, "two_tower_reranked")
-"""Arms of the dose-response curve: twice as many users in each make it twice as sharp."""
+ORACLE: Final = "oracle"
+"""Knows what users want, as no model can (`fixed_policies.personal`): how far retention could move at all."""
+
+DOSE_ARMS: Final = (CONTROL, "two_tower_reranked", ORACLE)
+"""Arms of the dose-response curve: more users in each than with all arms."""
 
 EXPERIMENT: Final = "tandem.models"
 """Key of the feature and of its experiment."""
@@ -43,7 +46,7 @@ def payload_of(arms: Sequence[str], seed: str) -> Payload:
     """An experiment with equal shares of these arms; another seed is another split."""
     rule = {
         "key": EXPERIMENT,
-        "variations": [msgspec.to_builtins(ARMS[arm]) for arm in arms],
+        "variations": [msgspec.to_builtins(ARMS.get(arm, Treatment())) for arm in arms],
         "meta": [{"key": arm} for arm in arms],
         "weights": [1 / len(arms)] * len(arms),
         "coverage": 1.0,

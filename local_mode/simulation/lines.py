@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from local_mode.simulation import logging_policy
-from local_mode.simulation.arms import ARMS, NOBODY
+from local_mode.simulation import fixed_policies, logging_policy
+from local_mode.simulation.arms import ARMS, NOBODY, ORACLE
 from local_mode.simulation.exposing import DAY_SECONDS, Day, session_id, visit_events
 from local_mode.simulation.nature import Nature
 from local_mode.simulation.profiles import KeptProfiles
@@ -51,6 +51,10 @@ class Line:
         routes, models = np.full((2, len(users)), "", object)
         for place, arm in enumerate(arms):
             here = np.flatnonzero(arm_of[users] == place)
+            if arm == ORACLE:
+                slates[here] = fixed_policies.personal(self.nature, day, users[here])
+                routes[here], models[here] = ORACLE, ORACLE
+                continue
             ids = [self.nature.user_ids[user] for user in users[here].tolist()]
             served = counter.slates(ids, [self._profiles.of(user) for user in users[here].tolist()], ARMS[arm])
             slates[here], routes[here], models[here] = served.items, served.routes, served.models

@@ -24,6 +24,7 @@ from local_mode.simulation.verdict import METRIC_WORDS, shown
 
 _LOOKS: Final = {
     "popularity": ("#8C8C8C", "X"),
+    "oracle": ("#E69F00", "P"),
     "als": ("#009E73", "s"),
     "two_tower": ("#0072B2", "o"),
     "two_tower_reranked": ("#D55E00", "^"),

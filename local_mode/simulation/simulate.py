@@ -67,8 +67,12 @@ class Plan:
     def days(self) -> int:
         """Of experiment in all lines."""
         lines = self.runs * (1 + len(ARMS) * (2 if self.alone else 1))
-        lines += sum(1 + (0 if dose == self.world.alpha else len(DOSE_ARMS)) for dose in self.doses)
+        lines += sum(1 + len(self.dose_twins(dose)) for dose in self.doses)
         return lines * self.world.days
+
+    def dose_twins(self, dose: float) -> tuple[str, ...]:
+        """Arms of the curve that need a twin of their own: at the world's own dose the first run has some."""
+        return tuple(arm for arm in DOSE_ARMS if dose != self.world.alpha or arm not in ARMS)
 
     def settings(self, run: int) -> SimulationSettings:
         """Of one run, from 0."""
@@ -131,8 +135,7 @@ class _Lines:
         self._jobs.add(partial(self.dosed.__setitem__, dose), mixed, settings, DOSE_ARMS, folder, first.kept)
         if dose == self._plan.world.alpha:
             self.dosed_twins[dose] = self.twins[0]  # the very same lines
-            return
-        for arm in DOSE_ARMS:
+        for arm in self._plan.dose_twins(dose):
             then = partial(self.dosed_twins[dose].__setitem__, arm)
             self._jobs.add(then, twin, settings, arm, first.kept, first.sample)
 

@@ -66,7 +66,9 @@ def test_the_dose_has_a_point_for_every_alpha(simulated: tuple[Simulation, Path]
     simulation, _ = simulated
     assert [(point.alpha, point.arm) for point in simulation.dose] == [
         (0, "two_tower_reranked"),
+        (0, "oracle"),
         (1, "two_tower_reranked"),
+        (1, "oracle"),
     ]
     assert simulation.off_policy
     assert simulation.verdict
@@ -88,7 +90,7 @@ def test_what_is_kept_is_what_was_judged(simulated: tuple[Simulation, Path]) -> 
 
 
 def test_progress_counts_the_days_of_all_lines() -> None:
-    assert Plan(world=WORLD, runs=2, doses=(0.0, 1.0), alone=True).days == (2 * (1 + 4 + 4) + 3 + 1) * 5
+    assert Plan(world=WORLD, runs=2, doses=(0.0, 1.0), alone=True).days == (2 * (1 + 4 + 4) + 4 + 2) * 5
     assert Plan(world=WORLD, runs=1, doses=()).days == 25
 
 
