@@ -49,6 +49,7 @@ from tests.toy_world import item_id
 
 LEAVER: Final = "u00"
 """Who is in the dataset, the log, the snapshot, the exposures, the slates and a batch."""
+EXPOSED, SHOWN = "exposures/dt=2026-11-20/x", "slates/dt=2026-11-20/x"
 SESSION: Final = "asked-session"
 PLACES: Final = 5
 DIVERSITY: Final = {"TANDEM_RERANK_DIVERSITY": "mmr"}
@@ -99,6 +100,7 @@ def place(
         s3 = stack.enter_context(closing(boto3.client("s3")))
         upload_assets(deployed, s3)
         made = _somebody(folder, s3)
+        stack.callback(made.bucket.delete, [EXPOSED, SHOWN])  # other files read all rows of these logs
         more = {"RECORD": str(calls), "PYTHONPATH": str(Path(__file__).with_name("recorded"))}
         sagemaker = SageMaker(folder / "jobs", standing.environment | more, noting_client(calls), Faults())
         stack.callback(sagemaker.close)
@@ -115,9 +117,9 @@ def _somebody(folder: Path, s3: Any) -> NightWorld:
     world = NightWorld(folder, s3, DATA)
     world.seed()
     world.arrive(event(1), event(2, "u01"), event(3, session_user(SESSION)))
-    world.put("exposures/dt=2026-11-20/x", encode_served(exposure(LEAVER, MIDNIGHT)) + b"\n")
+    world.put(EXPOSED, encode_served(exposure(LEAVER, MIDNIGHT)) + b"\n")
     slates = [slate("s1", MIDNIGHT, user_id=LEAVER), slate("s2", MIDNIGHT, user_id=session_user(SESSION))]
-    world.put("slates/dt=2026-11-20/x", write_parquet(folder / "slates.parquet", slates).read_bytes())
+    world.put(SHOWN, write_parquet(folder / "slates.parquet", slates).read_bytes())
     world.night(MIDNIGHT)
     with closing(DynamoDBProfiles(TABLE)) as profiles:
         for number in range(6):
