@@ -39,13 +39,18 @@ def seed_of(visitor: str, now_seconds: int) -> Seed:
 
 
 def uniform(seed: Seed, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Numbers in (0, 1), one a key, by seed and key: splitmix64 (Steele, Lea and Flood 2014), its upper 53 bits."""
-    with np.errstate(over="ignore"):
-        mixed = seed + (keys + np.uint64(1)) * _STEP
+    """Numbers in (0, 1), one a key, by seed and key: the upper 53 bits of splitmix64."""
+    return ((splitmix64(seed, keys) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+
+def splitmix64(state: np.uint64 | NDArray[np.uint64], steps: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """What splitmix64 (Steele, Lea and Flood 2014) puts out `steps` + 1 steps after a state."""
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
+        mixed = state + (steps + np.uint64(1)) * _STEP
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+        put_out: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return put_out
 
 
 def several(seed: Seed, first_key: int, n: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from contracts.errors import LogUnavailable
 
@@ -116,6 +116,29 @@ class DeliveryStream:
     def _unavailable(self, error: Exception) -> LogUnavailable:
         fix = _FIXES.get(_code(error), _OTHER_FIX).format_map(self._words._asdict())
         return LogUnavailable(f"the stream {self.name!r} took no {self._words.row}: {error}.", fix=fix)
+
+
+class StreamLog:
+    """What every log over a delivery stream does beside writing its rows."""
+
+    words: ClassVar[Words]
+
+    def __init__(self, stream: str, client: Any = None) -> None:
+        """`client`: of boto3 for "firehose"; None makes one at the first row, from the process's region and role."""
+        self.stream = stream
+        self._stream = DeliveryStream(stream, self.words, client)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._stream.close()
+
+    def reconnect(self) -> None:
+        """Close the connections, which outlive no snapshot."""
+        self._stream.close()
+
+    def connect(self) -> None:
+        """Make the client now, before a row waits for it; nothing is sent."""
+        self._stream.connected()
 
 
 class _Batch:

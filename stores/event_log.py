@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 from contracts.event import Event, encode_event
-from stores.delivery_stream import DeliveryStream, Words
+from stores.delivery_stream import StreamLog, Words
 from stores.line_log import LineFiles
-
-_WORDS: Final = Words("event", "TANDEM_EVENTS_STREAM")
 
 
 class EventLog(Protocol):
@@ -51,29 +49,14 @@ class LocalEventLog:
         self._files.close()
 
 
-class FirehoseEventLog:
+class FirehoseEventLog(StreamLog):
     """A delivery stream, see `delivery_stream.py`."""
 
-    def __init__(self, stream: str, client: Any = None) -> None:
-        """`client`: of boto3 for "firehose"; None makes one at the first event, from the process's region and role."""
-        self.stream = stream
-        self._stream = DeliveryStream(stream, _WORDS, client)
+    words = Words("event", "TANDEM_EVENTS_STREAM")
 
     def append(self, events: Sequence[Event]) -> list[str]:
         """See `EventLog.append`; a reason is the error code that Firehose gave last."""
         return self._stream.append(_lines(events))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._stream.close()
-
-    def reconnect(self) -> None:
-        """Close the connections, which outlive no snapshot."""
-        self._stream.close()
-
-    def connect(self) -> None:
-        """Make the client now, before an event waits for it; nothing is sent."""
-        self._stream.connected()
 
 
 def _lines(events: Sequence[Event]) -> list[bytes]:

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from contracts.served import Exposure, ServedSlate, encode_served
-from stores.delivery_stream import DeliveryStream, Words
+from stores.delivery_stream import StreamLog, Words
 from stores.line_log import LineFiles
 
 EXPOSURES_FOLDER: Final = "exposures"
 SLATES_FOLDER: Final = "slates"
 """Of the local logs, in the home; the prefixes of the data bucket are the same."""
-
-_WORDS: Final = Words("row", "TANDEM_EXPOSURES_STREAM or TANDEM_SLATES_STREAM")
 
 Rows = Sequence[Exposure] | Sequence[ServedSlate]
 
@@ -57,29 +55,14 @@ class LocalServedLog:
         self._files.close()
 
 
-class FirehoseServedLog:
+class FirehoseServedLog(StreamLog):
     """A delivery stream, see `delivery_stream.py`."""
 
-    def __init__(self, stream: str, client: Any = None) -> None:
-        """`client`: of boto3 for "firehose"; None makes one at the first row, from the process's region and role."""
-        self.stream = stream
-        self._stream = DeliveryStream(stream, _WORDS, client)
+    words = Words("row", "TANDEM_EXPOSURES_STREAM or TANDEM_SLATES_STREAM")
 
     def append(self, rows: Rows) -> list[str]:
         """See `ServedLog.append`; a reason is the error code that Firehose gave last."""
         return self._stream.append(_lines(rows))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._stream.close()
-
-    def reconnect(self) -> None:
-        """Close the connections, which outlive no snapshot."""
-        self._stream.close()
-
-    def connect(self) -> None:
-        """Make the client now, before a row waits for it; nothing is sent."""
-        self._stream.connected()
 
 
 def _lines(rows: Rows) -> list[bytes]:

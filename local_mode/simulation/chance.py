@@ -1,9 +1,9 @@
 """Chance as a function of what it decides: the same seed, purpose and numbers give the same draw in every line.
 
 A line of the world never consumes a stream of random numbers, so what one user is shown cannot move the luck of another
-and two lines that show a user the same see the same. The hash is the output function of splitmix64 (Steele, Lea and
-Flood 2014, "Fast splittable pseudorandom number generators"), chained over the numbers: each output is the state from
-which the next number is counted. It knows nothing of users and items; the modules of the world call it.
+and two lines that show a user the same see the same. The hash is that of the draws of serving (`contracts/chance.py`),
+chained over the numbers: each output is the state from which the next number is counted. It knows nothing of users and
+items; the modules of the world call it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
-"""Odd and near 2^64 divided by the golden ratio: the step of splitmix64."""
-_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND: Final = np.uint64(0x94D049BB133111EB)
+from contracts.chance import splitmix64
+
 _MANTISSA: Final = np.uint64(11)
 """A double holds 53 of the 64 bits."""
 
@@ -44,16 +42,6 @@ def uniform(seed: int, purpose: Purpose, *numbers: ArrayLike) -> NDArray[np.floa
     """Draws in [0, 1), of the shape to which the `numbers` (integers) broadcast."""
     state = np.full((), seed % 2**64, np.uint64)
     for number in (int(purpose), *numbers):
-        state = _mixed(state, np.asarray(number, np.int64).astype(np.uint64))
+        state = splitmix64(state, np.asarray(number, np.int64).astype(np.uint64))
     drawn: NDArray[np.float64] = (state >> _MANTISSA).astype(np.float64) * 2.0**-53
     return drawn
-
-
-def _mixed(state: NDArray[np.uint64], number: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The output of splitmix64 that comes `number` + 1 steps after `state`."""
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
-        z = state + _GAMMA * (number + np.uint64(1))
-        z = (z ^ (z >> np.uint64(30))) * _FIRST
-        z = (z ^ (z >> np.uint64(27))) * _SECOND
-        mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, kstest
 
+from contracts.chance import splitmix64
 from contracts.errors import NotEnoughData
-from local_mode.simulation import chance
 from local_mode.simulation.chance import Purpose, uniform
 from local_mode.simulation.fixed_policies import Policy, at_random, best_of_all, personal
 from local_mode.simulation.nature import Nature, make_nature
@@ -35,7 +35,7 @@ def live(world: World, policy: Policy, days: range) -> list[tuple[np.ndarray, np
 
 def test_world_chance_is_splitmix64() -> None:
     first_outputs = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]  # of the published generator, seed 0
-    assert chance._mixed(np.zeros(3, np.uint64), np.arange(3).astype(np.uint64)).tolist() == first_outputs
+    assert splitmix64(np.zeros(3, np.uint64), np.arange(3).astype(np.uint64)).tolist() == first_outputs
 
 
 def test_world_chance_is_uniform_and_purposes_are_independent() -> None:
