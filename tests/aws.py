@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.request import Request, urlopen
 
 import pytest
@@ -61,3 +62,17 @@ def run_machines(endpoint: str, *, run: bool = True) -> None:
         f"{endpoint}/moto-api/config", body, {"Content-Type": "application/json"}, method="POST"
     )
     urlopen(request, timeout=10).close()  # noqa: S310  # see above
+
+
+def stop_execution(states: Any, arn: str, seconds: float = 30) -> None:
+    """Stop an execution and wait until it has stopped: StopExecution answers before that, here and in AWS.
+
+    Asked again meanwhile, for moto loses what reaches it before the first state or between two. AssertionError after
+    so many seconds.
+    """
+    until = time.monotonic() + seconds
+    states.stop_execution(executionArn=arn)
+    while states.describe_execution(executionArn=arn)["status"] == "RUNNING":
+        assert time.monotonic() < until, f"{arn} still runs"
+        time.sleep(0.05)
+        states.stop_execution(executionArn=arn)

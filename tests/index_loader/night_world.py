@@ -28,7 +28,7 @@ from stores.release_files import TrainingFacts, write_bundle
 from stores.releases import Releases
 from stores.s3_bucket import Bucket, s3_client
 from stores.s3_releases import S3Releases
-from tests.aws import REGION, run_machines
+from tests.aws import REGION, run_machines, stop_execution
 from tests.toy_world import toy_model
 
 
@@ -89,7 +89,7 @@ class NightWorld:
         return str(started["executionArn"])
 
     def stop(self, execution: str) -> None:
-        self.machines.stop_execution(executionArn=execution)
+        stop_execution(self.machines, execution)
 
     def give_lease_back(self) -> None:
         self.nights.release_lease(self.told["token"])

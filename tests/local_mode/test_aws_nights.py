@@ -22,7 +22,7 @@ from local_mode.aws.night_plan import plan
 from local_mode.aws.schedule import Scheduling, next_daily
 from local_mode.aws.status import status
 from local_mode.aws.stores import AwsStores
-from tests.aws import run_machines
+from tests.aws import run_machines, stop_execution
 from tests.local_mode.aws_deployment import deploy
 from tests.local_mode.night_deployment import IMAGE, PastNights, definition, night_outputs
 
@@ -114,6 +114,7 @@ def test_while_one_runs_no_other_is_started(make: Callable[..., AwsStores]) -> N
     assert [one.name for one in planned.running] == [execution.name]
     assert not planned.can_begin
     machine.stop(execution.arn, "enough")
+    stop_execution(stores.account.client("stepfunctions"), execution.arn)
     ended = night_run.ended(stores, machine, execution.arn)
     assert ended.failed
     assert "ABORTED" in ended.message
@@ -261,6 +262,7 @@ def test_a_night_that_runs_is_stopped_only_where_that_is_asked_for(make: Callabl
     assert machine.execution(execution.arn).status == RUNNING
     paused = pausing.pause(stores, stop_running=True)
     assert ([one.arn for one in paused.stopped], paused.running) == ([execution.arn], [])
+    stop_execution(stores.account.client("stepfunctions"), execution.arn)
     assert machine.execution(execution.arn).status == "ABORTED"
 
 
