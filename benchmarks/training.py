@@ -38,9 +38,8 @@ from torch.utils.data import DataLoader, Dataset
 from contracts.feature_encoder import Bag
 from contracts.interactions import Interactions
 from contracts.schema import DatasetSchema, TimeMeaning
-from data_sources.dataset import TRAINING_COLUMNS, open_dataset
 from data_sources.generator import WorldSettings, generate
-from data_sources.indexed import index_dataset
+from data_sources.streamed import index_folder
 from training_job.batches import ragged
 from training_job.fit import fit
 from training_job.ranks import ALONE, Ranks
@@ -80,7 +79,8 @@ def tandem_loop(events: Interactions, ranks: Ranks = ALONE) -> Iterator[int]:
     nothing = (np.empty(0, np.int32), np.empty(0, np.float32))
     item_features, user_features = (Bag(*nothing, np.zeros(size + 1, int)) for size in (ITEMS, USERS))
     data = TrainingData(events, item_features, user_features, Counts.of(events))
-    towers = fresh_towers(start, (0, 0), (recipe.positions, recipe.hidden), random)
+    crowd = start[random.choice(ITEMS, recipe.crowd, replace=False)]
+    towers = fresh_towers(start, (0, 0), (recipe.positions, recipe.hidden, recipe.heads), random, crowd)
     stepper = Stepper(towers, data, recipe, torch.device("cpu"), ranks)
     sampler = recipe.sampler(events.select(events.users % ranks.size == ranks.rank))
     steps = 0 if ranks.alone else -(-data.counts.users // recipe.users_per_batch)
@@ -244,7 +244,7 @@ def memory() -> dict[str, Any]:
 def train_once(path: Path) -> dict[str, Any]:
     """Train on a dataset in this process and say what it took."""
     begun = time.perf_counter()
-    indexed = index_dataset(open_dataset(path, event_columns=TRAINING_COLUMNS))
+    indexed = index_folder(path)
     fitted = fit(indexed, indexed.interactions, TrainingSettings(effort=Effort.QUICK))
     return {
         "events": len(indexed.interactions),

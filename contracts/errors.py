@@ -366,6 +366,12 @@ class JobFailed(TandemError):
     code = "job-failed"
 
 
+class StudyUnusable(TandemError):
+    """The file of a study of `tandem tune` was made of other data or settings, is no study, or cannot be written."""
+
+    code = "study-unusable"
+
+
 class PayloadInvalid(TandemError):
     """A payload or a file of experiments says what no slate can be made by; what served before goes on."""
 

@@ -36,6 +36,10 @@ HOT_EVENTS: Final = 5
 """Events from which an item counts as hot; one with fewer leans on its TF-IDF neighbours among hot ones."""
 LOST_NORM: Final = 1e-3
 """Of an item of which nothing is known, relative to the shortest vector: its score is zero to three digits."""
+DEPTHS: Final = 9
+"""Of histories: 0, 1, 2, 3 to 4, …, 33 to 64, and more."""
+FOLD_STEPS: Final = 4
+"""Steps in which a set's query is folded in; one got a third of what four gain, eight got no more."""
 HEAD_ITEMS: Final = 50_000
 """Items up to which a catalogue is searched in memory: a scan of 50,000 × 64 costs what asking an engine costs."""
 
@@ -138,6 +142,22 @@ class TowerArrays:
     """[n_user_slots, d] embedding of user features."""
     positions: Floats
     """[L] weight of a history position, newest first; older events than L are not read. All ones without order."""
+    depth: Floats
+    """[D, d] added for a history of 0, 1, 2, 3 to 4, 5 to 8, … events (D = 0: nothing is)."""
+    match: Floats
+    """[H, d, d] what each head looks for in a history, from the pooled user (H = 0: no attention)."""
+    value: Floats
+    """[H, d, d] what it makes of the directions that it found."""
+    recency: Floats
+    """[H, L] logit of a history position."""
+    crowd: Floats
+    """[K, d] vectors that stand for the catalogue when a set is folded in (K = 0: it is not)."""
+    crowd_bias: Floats
+    """[K] log of how much of it each stands for."""
+    stride: float
+    """Length of a step of folding in."""
+    sharpness: float
+    """Of the softmax over the crowd: one over the temperature of training."""
     hidden_weight: Floats
     """[d, h] (h = 0: no residual layer)."""
     hidden_bias: Floats
@@ -150,6 +170,12 @@ class TowerArrays:
     """[n_item_slots, d] content part of the item tower: vectors for items that training never saw."""
     cold_norm: float
     """Norm of the vector of an item without events."""
+
+
+def depths(lengths: NDArray[np.integer] | int) -> NDArray[np.int64]:
+    """Row of `TowerArrays.depth` [...] for histories of so many events [...]: doublings, the last for all beyond."""
+    steps: NDArray[np.int64] = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64) + (np.asarray(lengths) > 0)
+    return np.minimum(steps, DEPTHS - 1)
 
 
 @dataclass(frozen=True)
@@ -280,6 +306,8 @@ class _Vocabulary(msgspec.Struct):
     regularisation: float
     cold_norm: float
     watermark: int
+    stride: float = 0.0
+    sharpness: float = 1.0
 
 
 class _SchemaAlone(msgspec.Struct):
@@ -302,7 +330,10 @@ COARSE_PART: Final = "coarse"
 _VECTORS: Final = ("two_tower", "als")
 _TENSORS: Final = {
     "items": ("pool_weight", "events", "category", "published", "expires", "available", "numbers"),
-    "tower": ("slots", "positions", "hidden_weight", "hidden_bias", "output_weight", "output_bias", "item_slots"),
+    "tower": (
+        *("slots", "positions", "depth", "match", "value", "recency", "crowd", "crowd_bias"),
+        *("hidden_weight", "hidden_bias", "output_weight", "output_bias", "item_slots"),
+    ),
     "als": ("gram",),
     "popularity": ("rows", "scores", "offsets"),
     "content": ("idf", "neighbours", "similarities"),
@@ -341,6 +372,8 @@ def to_bundle(model: FittedModel) -> Bundle:
         model.als.regularisation,
         model.tower.cold_norm,
         model.watermark,
+        model.tower.stride,
+        model.tower.sharpness,
     )
     documents = {
         VOCABULARY: msgspec.json.encode(vocabulary),
@@ -355,7 +388,7 @@ def from_bundle(bundle: Bundle) -> FittedModel:
 
     Raises ReleaseCorrupt for a missing array or document, a wrong shape or type.
     """
-    bundle = _as_version_2(bundle)
+    bundle = _as_version_3(_as_version_2(bundle))
     with _naming_gaps():
         words = msgspec.json.decode(bundle.documents[VOCABULARY], type=_Vocabulary)
         golden = msgspec.json.decode(bundle.documents["golden.json"], type=list[GoldenCase])
@@ -376,7 +409,7 @@ def from_bundle(bundle: Bundle) -> FittedModel:
         words.categories,
         words.titles,
         ItemArrays(ids=ids, features=bag, coarse=beyond, **parts["items"]),
-        TowerArrays(cold_norm=words.cold_norm, **parts["tower"]),
+        TowerArrays(cold_norm=words.cold_norm, stride=words.stride, sharpness=words.sharpness, **parts["tower"]),
         AlsArrays(alpha=words.alpha, regularisation=words.regularisation, **parts["als"]),
         RankedLists(words.popularity_keys, **parts["popularity"]),
         ContentArrays(**parts["content"]),
@@ -427,13 +460,25 @@ def _as_version_2(bundle: Bundle) -> Bundle:
     )
 
 
+def _as_version_3(bundle: Bundle) -> Bundle:
+    """Version 2 knew neither attention nor folding in."""
+    tower = bundle.tensors.get("tower", {})
+    new = ("depth", "match", "value", "recency", "crowd", "crowd_bias")
+    if not tower.keys().isdisjoint(new) or not {"positions", "output_bias"} <= tower.keys():
+        return bundle
+    d, positions = len(tower["output_bias"]), len(tower["positions"])
+    forms, recency, none = (np.empty((0, *shape), np.float32) for shape in ((d, d), (positions,), (d,)))
+    more = dict(zip(new, (none, forms, forms, recency, none, none[:, 0]), strict=True))
+    return Bundle({**bundle.tensors, "tower": {**tower, **more}}, bundle.documents)
+
+
 def check_shapes(model: FittedModel) -> None:
     """Raise ReleaseCorrupt where arrays of a model do not fit each other."""
     items, tower, probes = model.items, model.tower, model.probes
     n, d = len(items.ids), items.two_tower.shape[-1]
     held = len(items.head) if items.head_only else n
     user_slots, item_slots = model.user_encoder.n_slots, model.item_encoder.n_slots
-    hidden = len(tower.hidden_bias)
+    hidden, heads = len(tower.hidden_bias), len(tower.match)
     expected: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
         "items.two_tower": (items.two_tower, (held, d)),
         "items.als": (items.als, (held, model.als.gram.shape[0])),
@@ -447,6 +492,11 @@ def check_shapes(model: FittedModel) -> None:
         "items.feature_offsets": (items.features.offsets, (n + 1,)),
         "tower.slots": (tower.slots, (user_slots, d)),
         "tower.item_slots": (tower.item_slots, (item_slots, d)),
+        "tower.match": (tower.match, (heads, d, d)),
+        "tower.value": (tower.value, (heads, d, d)),
+        "tower.recency": (tower.recency, (heads, len(tower.positions))),
+        "tower.depth": (tower.depth, (len(tower.depth), d)),
+        "tower.crowd": (tower.crowd, (len(tower.crowd_bias), d)),
         "tower.hidden_weight": (tower.hidden_weight, (d, hidden)),
         "tower.output_weight": (tower.output_weight, (hidden, d)),
         "tower.output_bias": (tower.output_bias, (d,)),

@@ -1,15 +1,21 @@
 """Events as arrays: who touched what, in the user's order.
 
 The numeric form of an events table, sorted by user and within the user by time, with CSR offsets. Training fits on
-it, evaluation cuts it; reading it from files is `data_sources`' work.
+it, evaluation cuts it; reading it from files is `data_sources`' work. Where the arrays are mapped (`large_arrays`),
+what is made of them is, and memory is that of one block of users.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from contracts import large_arrays
+from contracts.large_arrays import blocks, kept, room, true_before
 
 
 @dataclass(frozen=True)
@@ -42,29 +48,67 @@ class Interactions:
     @property
     def users(self) -> NDArray[np.int32]:
         """User code of each event [n_events]."""
-        return np.repeat(np.arange(self.n_users, dtype=np.int32), self.lengths)
+        return self.of_users(np.arange(self.n_users, dtype=np.int32))
+
+    def of_users(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What is said of each user [n_users], said of each event [n_events]."""
+        said = room(len(self), values.dtype, self.items)
+        for users in self.spans():
+            said[self.within(users)] = np.repeat(values[users], np.diff(self.offsets[users.start : users.stop + 1]))
+        return said
 
     def of(self, user: int) -> slice:
         """Where the events of a user lie."""
         return slice(int(self.offsets[user]), int(self.offsets[user + 1]))
 
+    def within(self, users: slice) -> slice:
+        """Where the events of neighbouring users lie."""
+        return slice(int(self.offsets[users.start]), int(self.offsets[users.stop]))
+
+    def spans(self, events: int = 0) -> Iterator[slice]:
+        """All users, some neighbours at a time that have up to so many events (0: a block), or one who has more."""
+        first, limit = 0, events or large_arrays.BLOCK
+        while first < self.n_users:
+            end = int(np.searchsorted(self.offsets, self.offsets[first] + limit, side="right")) - 1
+            yield slice(first, end := max(end, first + 1))
+            first = end
+
+    def part(self, users: slice) -> Interactions:
+        """The events of neighbouring users, numbered from 0, as views that are not mapped themselves."""
+        where, offsets = self.within(users), self.offsets[users.start : users.stop + 1]
+        items, times, weights = self.items[where], self.times[where], self.weights[where]
+        return Interactions(
+            np.asarray(items), np.asarray(times), np.asarray(weights), offsets - offsets[0], self.n_items
+        )
+
+    def flags(self, say: Callable[[Interactions], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """What `say` says of events [n_events], asked for a part at a time."""
+        said = room(len(self), np.bool_, self.items)
+        for users in self.spans():
+            said[self.within(users)] = say(self.part(users))
+        return said
+
     def select(self, keep: NDArray[np.bool_]) -> Interactions:
         """The events where `keep` [n_events] is true; users and items keep their numbers."""
-        kept_before = np.concatenate([[0], np.cumsum(keep)])
-        return Interactions(
-            self.items[keep], self.times[keep], self.weights[keep], kept_before[self.offsets], self.n_items
+        offsets = true_before(keep, self.offsets)
+        items, times, weights = (
+            kept(array, keep, int(offsets[-1])) for array in (self.items, self.times, self.weights)
         )
+        return Interactions(items, times, weights, offsets, self.n_items)
 
     def take(self, users: NDArray[np.integer]) -> Interactions:
         """The events of some users [B], numbered anew in that order."""
-        lengths = self.lengths[users]
+        lengths = self.offsets[users + 1] - self.offsets[users]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         places = np.repeat(self.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return Interactions(self.items[places], self.times[places], self.weights[places], offsets, self.n_items)
 
     def item_counts(self) -> NDArray[np.int64]:
         """Events per item [n_items]."""
-        return np.bincount(self.items, minlength=self.n_items)
+        counts = np.zeros(self.n_items, np.int64)
+        for block in blocks(len(self)):
+            counts += np.bincount(self.items[block], minlength=self.n_items)
+        return counts
 
     @staticmethod
     def from_events(

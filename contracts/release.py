@@ -16,8 +16,9 @@ import msgspec
 
 from contracts.errors import ReleaseCorrupt, ReleaseUnreadable
 
-CURRENT_VERSION: Final = 2
-"""2: vectors in a file of their own, the head of a large catalogue, probes per filter and for ALS."""
+CURRENT_VERSION: Final = 3
+"""2: vectors in a file of their own, the head of a large catalogue, probes per filter and for ALS.
+3: heads and a crowd in the user tower."""
 OLDEST_READABLE_VERSION: Final = 1
 
 MANIFEST_NAME: Final = "manifest.json"

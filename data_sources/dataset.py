@@ -18,7 +18,7 @@ from contracts.errors import DatasetError, SchemaError
 from contracts.schema import DEFAULT_EVENT_TYPE, EVENT_COLUMNS, DatasetSchema, parse_schema, schema_toml
 from data_sources.findings import raise_fatal
 from data_sources.folders import living_folder, replace_folder
-from data_sources.reading import ID_OF, Table, conform, empty_table, read_table, repeated_ids
+from data_sources.reading import ID_OF, TABLES, Table, conform, empty_table, read_table, repeated_ids
 
 SCHEMA_NAME: Final = "schema.toml"
 
@@ -43,19 +43,19 @@ class Dataset:
 def open_dataset(path: Path, *, event_columns: Sequence[str] = EVENT_COLUMNS) -> Dataset:
     """Open a dataset folder; `event_columns` (e.g. TRAINING_COLUMNS) leaves out what the caller does not need.
 
+    Where it is empty, no event is read: `events` has no rows.
+
     Raises SchemaError for a schema that is missing or wrong, DatasetError (file, column, first rows) for a table that
     cannot be read, lacks what the schema promises, or holds values of another kind, null ids or repeated ids.
     """
     path = living_folder(Path(path))
     schema = read_schema(path)
-    tables = [
-        read_table(path, schema, name, event_columns if name == "events" else None)
-        for name in ("events", "users", "items")
-    ]
-    for table in tables:
+    names = [name for name in TABLES if name != "events" or event_columns]
+    tables = {name: read_table(path, schema, name, event_columns if name == "events" else None) for name in names}
+    for table in tables.values():
         raise_fatal(table.findings)
-    events, users, items = (table.frame for table in tables)
-    return Dataset(schema, fill_event_types(events), users, items)
+    events = tables["events"].frame if "events" in tables else empty_table(schema, "events")
+    return Dataset(schema, fill_event_types(events), tables["users"].frame, tables["items"].frame)
 
 
 def read_schema(path: Path) -> DatasetSchema:

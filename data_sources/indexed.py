@@ -1,7 +1,8 @@
 """A dataset as codes and arrays: ids sorted by their UTF-8 bytes, position = code, events in CSR form.
 
 The numeric form that training and evaluation work on. Whole columns at a time: 10 million events need about 1.5 GB
-beside the opened dataset. Knows nothing of towers or splits; training_job, evaluation's drivers and the CLI call it.
+beside the opened dataset, and `streamed` makes the same of a folder without either. Knows nothing of
+towers or splits; training_job, evaluation's drivers and the CLI call it.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def index_dataset(dataset: Dataset) -> IndexedDataset:
 def index_some(dataset: Dataset) -> IndexedDataset:
     """The same for some users of a dataset, who may have no events."""
     events, schema = dataset.events, dataset.schema
-    user_ids = _distinct(events["user_id"], dataset.users["user_id"])
-    item_ids = _distinct(events["item_id"], dataset.items["item_id"])
+    user_ids = distinct(events["user_id"], dataset.users["user_id"])
+    item_ids = distinct(events["item_id"], dataset.items["item_id"])
     interactions, order = _interactions(events, schema, user_ids, item_ids)
     return IndexedDataset(
         schema,
@@ -56,12 +57,12 @@ def index_some(dataset: Dataset) -> IndexedDataset:
         item_ids,
         interactions,
         (events["split"] == "test").to_numpy()[order] if schema.given_split else None,
-        _align(dataset.users, user_ids),
-        _align(dataset.items, item_ids),
+        align(dataset.users, user_ids),
+        align(dataset.items, item_ids),
     )
 
 
-def _distinct(*columns: pl.Series) -> pl.Series:
+def distinct(*columns: pl.Series) -> pl.Series:
     """Distinct values of columns, ascending by bytes (the order of polars strings)."""
     return pl.concat([column.unique() for column in columns]).unique().sort()
 
@@ -96,7 +97,7 @@ def event_weights(types: pl.Series, schema: DatasetSchema) -> NDArray[np.float32
     return types.replace_strict(list(weights), list(weights.values()), return_dtype=pl.Float32).to_numpy()
 
 
-def _align(features: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+def align(features: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """The feature columns in the order of `ids`, null where the table does not know one."""
     key = features.columns[0]
     joined = ids.alias(key).to_frame().join(features, on=key, how="left", maintain_order="left")

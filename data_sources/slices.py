@@ -7,7 +7,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -30,12 +30,14 @@ def event_slices(path: Path, file: str, schema: DatasetSchema) -> Iterator[pl.Da
     return table_slices(path, file, schema, "events", SLICE_ROWS)
 
 
-def table_slices(path: Path, file: str, schema: DatasetSchema, name: str, rows: int) -> Iterator[pl.DataFrame]:
-    """Slices of `rows` of one file of a table, with every column that it may have; null where it has not.
+def table_slices(
+    path: Path, file: str, schema: DatasetSchema, name: str, rows: int, only: Sequence[str] | None = None
+) -> Iterator[pl.DataFrame]:
+    """Slices of `rows` of one file of a table, with every column that it may have (of those in `only`); else null.
 
     `file`: its name in messages. Raises DatasetError (file, column, rows) for what `open_dataset` would refuse.
     """
-    kinds = wanted_columns(schema, name)
+    kinds = {key: kind for key, kind in wanted_columns(schema, name).items() if only is None or key in only}
     first = 0
     for raw in _raw_slices(path, file, kinds, rows):
         frame, findings = conform(raw.frame, schema, name, file, kinds, raw.columns)

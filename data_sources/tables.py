@@ -116,6 +116,13 @@ def raw_slices(path: Path, wanted: Iterable[str], texts: Iterable[str], rows: in
             yield RawTable(table.head(0).collect(), columns)
 
 
+def parquet_rows(path: Path) -> int:
+    """How many rows a Parquet file has, by its footer. Raises DatasetError as `read_raw` does."""
+    with _naming_failures(path):
+        _check_magic(path)
+        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
 def _scan(path: Path, texts: list[str]) -> pl.LazyFrame:
     if path.suffix == ".parquet":
         return pl.scan_parquet(path)

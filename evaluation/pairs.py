@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.interactions import Interactions
+from contracts.large_arrays import room
 
 
 def pair_keys(interactions: Interactions) -> NDArray[np.int64]:
@@ -21,7 +22,10 @@ class PairSet:
 
     def __init__(self, interactions: Interactions) -> None:
         self._n_items = interactions.n_items
-        self._keys = np.sort(pair_keys(interactions))
+        self._keys = room(len(interactions), np.int64, interactions.items)
+        for users in interactions.spans():  # of later users keys are larger, so sorted parts are sorted as a whole
+            first = users.start * interactions.n_items
+            self._keys[interactions.within(users)] = np.sort(pair_keys(interactions.part(users))) + first
 
     def holds(self, users: NDArray[np.integer], rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Whether user `users[b]` has item `rows[b, j]` [B, m]; never for -1."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from contracts.errors import NotEnoughData, SplitImpossible
 from contracts.interactions import Interactions
+from contracts.large_arrays import room
 from contracts.schema import DatasetSchema
 from evaluation.pairs import pair_keys
 
@@ -134,6 +135,32 @@ def cold_users(
 
     Raises NotEnoughData where nobody has more different items than the largest support.
     """
+    place, eligible = _cold_candidates(interactions, supports, seed)
+    number = min(max(1, round(share * interactions.n_users)), len(eligible))
+    chosen = np.random.default_rng(seed).choice(eligible, number, replace=False)
+    return _cold_splits(interactions, chosen, place, supports)
+
+
+def cold_user_fold(
+    interactions: Interactions, fold: int, folds: int = 10, supports: Sequence[int] = SUPPORTS, seed: int = 0
+) -> dict[int, Split]:
+    """`cold_users` for one of `folds` parts of the users (0 first): every eligible user is held out in one of them.
+
+    What is shown of a user is the same in whichever fold. Raises NotEnoughData where a fold has nobody, too.
+    """
+    place, eligible = _cold_candidates(interactions, supports, seed)
+    chosen = np.random.default_rng(seed).permutation(eligible)[fold::folds]
+    if len(chosen) == 0:
+        raise NotEnoughData(
+            f"{len(eligible)} users have enough items to be held out, too few for {folds} folds.", fix="Ask for fewer."
+        )
+    return _cold_splits(interactions, chosen, place, supports)
+
+
+def _cold_candidates(
+    interactions: Interactions, supports: Sequence[int], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each event's place in a random order of its user's items [n_events], and the users that can be held out."""
     place, distinct = _shuffled_places(interactions, seed)
     largest = max(supports)
     eligible = np.flatnonzero(distinct > largest)
@@ -142,10 +169,16 @@ def cold_users(
             f"no user has more than {largest} different items beside others to train on.",
             fix="Give users more events, or use another protocol.",
         )
-    number = min(max(1, round(share * interactions.n_users)), len(eligible))
-    chosen = np.zeros(interactions.n_users, bool)
-    chosen[np.random.default_rng(seed).choice(eligible, number, replace=False)] = True
-    held = chosen[interactions.users]
+    return place, eligible
+
+
+def _cold_splits(
+    interactions: Interactions, chosen: NDArray[np.integer], place: NDArray[np.int64], supports: Sequence[int]
+) -> dict[int, Split]:
+    """The splits of every support where the `chosen` users are held out; see `cold_users`."""
+    is_chosen = np.zeros(interactions.n_users, bool)
+    is_chosen[chosen] = True
+    held, largest = is_chosen[interactions.users], max(supports)
     train = interactions.select(~held)
     if len(train) == 0:
         raise NotEnoughData("holding these users out leaves nothing to train on.", fix="Lower the share of users.")
@@ -183,9 +216,12 @@ def new_items(held_out: Interactions, train: Interactions) -> Interactions:
 
     Nobody wants to find what they disliked: an event speaks for its item where its weight is above 0.
     """
-    fresh = ~np.isin(pair_keys(held_out), pair_keys(train)) & (held_out.weights > 0)
+    fresh = room(len(held_out), np.bool_, held_out.items)
+    for users in train.spans():
+        theirs, known = held_out.part(users), train.part(users)
+        fresh[held_out.within(users)] = ~np.isin(pair_keys(theirs), pair_keys(known)) & (theirs.weights > 0)
     wanted = held_out.select(fresh)
-    return wanted.select(_first_of_pair(wanted))
+    return wanted.select(wanted.flags(_first_of_pair))
 
 
 def _first_of_pair(interactions: Interactions) -> NDArray[np.bool_]:

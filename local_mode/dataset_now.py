@@ -6,6 +6,7 @@ here. Where nothing was told, it is the dataset that it was. `retrain` trains on
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from batch_job.snapshot_catalogue import told_frames
 from batch_job.snapshot_parts import Rules, Tally, of_users, shaped
 from batch_job.snapshot_people import People
 from batch_job.user_buckets import PLACE
-from data_sources.dataset import Dataset
+from contracts.schema import DatasetSchema
+from data_sources.dataset import TRAINING_COLUMNS, Dataset, open_dataset, read_schema
+from data_sources.folders import living_folder
+from data_sources.indexed import IndexedDataset, index_dataset
+from data_sources.streamed import index_streamed, streams
 from stores.fresh_items import SqliteFreshItems
 from stores.identities import SqliteIdentities
 from stores.live_file import LIVE_FILE
@@ -26,16 +31,46 @@ def dataset_now(dataset: Dataset, home: Path) -> tuple[Dataset, str]:
 
     Raises LiveDataUnavailable, StateBusy.
     """
-    live = home / LIVE_FILE
-    if not live.exists():
-        return dataset, ""
-    with SqliteFreshItems(live) as items, SqliteIdentities(live) as identities:
-        told = [frame for frame, _ in told_frames(dataset.schema, items.all())] if dataset.schema.items else []
-        people = People.of(identities)
-    if told:
-        dataset = _with_items(dataset, pl.concat(told))
-    digest = people.digest()
-    return (_without_left(dataset, people) if digest else dataset), _digest(told, digest)
+    live = _Live.of(dataset.schema, home)
+    return live.on(dataset), live.digest()
+
+
+def indexed_now(path: Path, home: Path) -> tuple[IndexedDataset, str]:
+    """A dataset folder as of now as arrays, and what tells two such apart.
+
+    Many events are streamed; they are read at once where somebody left or signed in, for then events change.
+    Raises LiveDataUnavailable, StateBusy, and what reading and indexing raise.
+    """
+    live = _Live.of(read_schema(living_folder(path)), home)
+    if streams(path) and not live.people.digest():
+        return index_streamed(path, live.on(open_dataset(path, event_columns=()))), live.digest()
+    return index_dataset(live.on(open_dataset(path, event_columns=TRAINING_COLUMNS))), live.digest()
+
+
+@dataclass(frozen=True)
+class _Live:
+    """What was told since the dataset was written."""
+
+    told: list[pl.DataFrame]
+    """Items."""
+    people: People
+
+    @staticmethod
+    def of(schema: DatasetSchema, home: Path) -> _Live:
+        live = home / LIVE_FILE
+        if not live.exists():
+            return _Live([], People.nobody())
+        with SqliteFreshItems(live) as items, SqliteIdentities(live) as identities:
+            told = [frame for frame, _ in told_frames(schema, items.all())] if schema.items else []
+            return _Live(told, People.of(identities))
+
+    def on(self, dataset: Dataset) -> Dataset:
+        if self.told:
+            dataset = _with_items(dataset, pl.concat(self.told))
+        return _without_left(dataset, self.people) if self.people.digest() else dataset
+
+    def digest(self) -> str:
+        return _digest(self.told, self.people.digest())
 
 
 def _with_items(dataset: Dataset, told: pl.DataFrame) -> Dataset:

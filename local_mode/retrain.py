@@ -23,10 +23,9 @@ from contracts.fitted import HEAD_ITEMS
 from contracts.live import BUCKET_SECONDS, COUNTS_KEPT_SECONDS
 from contracts.release import GateReport, Manifest, Publication
 from data_sources.checks import Status
-from data_sources.dataset import TRAINING_COLUMNS, open_dataset
 from data_sources.doctor import Diagnosis, diagnose
-from data_sources.indexed import IndexedDataset, index_dataset
-from local_mode.dataset_now import dataset_now
+from data_sources.indexed import IndexedDataset
+from local_mode.dataset_now import indexed_now
 from local_mode.engine import Index, engine_client, engine_for
 from local_mode.publishing import Place, Progress, StepClock, follow_up, publish_candidate
 from stores.fresh_items import SqliteFreshItems
@@ -130,8 +129,7 @@ def start_night(
     with clock("check"):
         refuse_failures(diagnose(dataset))
     with clock("read"):
-        opened, live = dataset_now(open_dataset(dataset, event_columns=TRAINING_COLUMNS), home)
-        indexed = index_dataset(opened)
+        indexed, live = indexed_now(dataset, home)
     run = home / "runs" / _run_key(dataset, settings, warm_start, live)
     return Night(LocalReleases(home), indexed, settings, run, warm_start, progress, clock)
 

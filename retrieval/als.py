@@ -22,6 +22,9 @@ from contracts.fitted import AlsArrays, Floats
 BLOCK_FLOATS: Final = 4_000_000
 """float64 numbers that a block of users may occupy (32 MB): padded histories and one matrix per user."""
 
+LONGEST_PIECE: Final = 16_384
+"""Events of a history summed at once (8 MB of vectors at d = 64): somebody's million would take a gigabyte."""
+
 
 def fold_in(als: AlsArrays, factors: Floats, weights: NDArray[np.floating]) -> Floats:
     """Factor [d] of one user. `factors` [events, d] of the items of the history, `weights` [events] with their signs.
@@ -46,14 +49,16 @@ def fold_in_many(
     folded = np.zeros((len(offsets) - 1, dim), np.float32)
     base = _base(als)
     for users, longest in _blocks_of_similar_length(np.diff(offsets), dim):
-        slots = offsets[users, None] + np.arange(longest)
-        inside = slots < offsets[users + 1, None]
-        slots = np.where(inside, slots, 0)
-        inside &= rows[slots] >= 0
-        vectors = factors[np.where(inside, rows[slots], 0)].astype(np.float64)
-        confidence = np.where(inside, als.alpha * np.abs(weights[slots]), 0.0)
-        matrices = base + (vectors * confidence[..., None]).transpose(0, 2, 1) @ vectors
-        targets = np.where(inside & (weights[slots] > 0), 1 + confidence, 0.0)[:, None, :] @ vectors
+        matrices, targets = base, np.zeros((len(users), 1, dim))
+        for first in range(0, longest, LONGEST_PIECE):
+            slots = offsets[users, None] + np.arange(first, min(first + LONGEST_PIECE, longest))
+            inside = slots < offsets[users + 1, None]
+            slots = np.where(inside, slots, 0)
+            inside &= rows[slots] >= 0
+            vectors = factors[np.where(inside, rows[slots], 0)].astype(np.float64)
+            confidence = np.where(inside, als.alpha * np.abs(weights[slots]), 0.0)
+            matrices = matrices + (vectors * confidence[..., None]).transpose(0, 2, 1) @ vectors
+            targets += np.where(inside & (weights[slots] > 0), 1 + confidence, 0.0)[:, None, :] @ vectors
         folded[users] = np.linalg.solve(matrices, targets.transpose(0, 2, 1))[..., 0]
     return folded
 
@@ -71,6 +76,6 @@ def _blocks_of_similar_length(lengths: NDArray[np.integer], dim: int) -> Iterato
     order = order[np.searchsorted(lengths[order], 1) :]
     while len(order):
         longest = int(lengths[order[-1]])
-        size = max(1, BLOCK_FLOATS // (dim * (2 * longest + 2 * dim)))
+        size = max(1, BLOCK_FLOATS // (dim * (2 * min(longest, LONGEST_PIECE) + 2 * dim)))
         yield order[-size:], longest
         order = order[:-size]

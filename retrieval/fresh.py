@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.fitted import (
-    HOT_EVENTS,
     LOST_NORM,
     NEVER_EXPIRES,
     SHORTEST,
@@ -85,7 +84,7 @@ class FreshEncoder:
         direction = _unit(weights @ tower.item_slots[slots])
         if len(rows):
             around = _unit(similarities @ self.fitted.items.directions(rows))
-            direction = _unit(direction + around * np.float32(HOT_EVENTS))
+            direction = _unit(direction + around)
         return direction * np.float32(tower.cold_norm)
 
     def _als(self, rows: Rows, similarities: Floats) -> Floats:

@@ -11,6 +11,7 @@ is trained.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from contracts.feature_encoder import Bag, FeatureEncoder, FieldVocabulary
 from contracts.fitted import (
+    DEPTHS,
     NEVER_EXPIRES,
     UNKNOWN_TIME,
     AlsArrays,
@@ -59,6 +61,8 @@ def toy_model(
     n_categories: int = 5,
     n_cold: int = 20,
     hidden: int = 8,
+    heads: int = 2,
+    crowd: int = 0,
     featureless: bool = False,
     unavailable: Sequence[int] = (),
     expired: Sequence[int] = (),
@@ -101,7 +105,10 @@ def toy_model(
         categories=[] if featureless else names,
         titles=list(columns.get("title", [])),
         items=items,
-        tower=_tower(rng, dim, hidden, user_encoder.n_slots, item_encoder.n_slots),
+        tower=replace(
+            _tower(rng, dim, (hidden, heads, crowd), user_encoder.n_slots, item_encoder.n_slots),
+            item_slots=_slots(items, item_encoder.n_slots),
+        ),
         als=AlsArrays((als.T @ als).astype(np.float32), alpha=4.0, regularisation=1.0),
         popularity=_popularity(events, category, names),
         content=_content(features, events, item_encoder.n_slots),
@@ -117,6 +124,14 @@ def toy_model(
 def item_id(row: int) -> str:
     """The id of a row of the toy world."""
     return f"i{row:06d}"
+
+
+def _slots(items: ItemArrays, n_slots: int) -> Floats:
+    """Content that points where the items are that have it, as training would make it."""
+    slots = np.zeros((n_slots, items.two_tower.shape[1]), np.float32)
+    owners = np.repeat(np.arange(len(items)), np.diff(items.features.offsets))
+    np.add.at(slots, items.features.slots, items.two_tower[owners] / len(items))
+    return slots
 
 
 def _events(n_items: int, n_cold: int) -> np.ndarray:
@@ -194,13 +209,25 @@ def _numbers(columns: dict[str, list[Any]], n_items: int) -> np.ndarray:
     return np.array(fields, np.float64).T if fields else np.empty((n_items, 0))
 
 
-def _tower(rng: np.random.Generator, dim: int, hidden: int, n_user_slots: int, n_item_slots: int) -> TowerArrays:
+def _tower(
+    rng: np.random.Generator, dim: int, shape: tuple[int, int, int], n_user_slots: int, n_item_slots: int
+) -> TowerArrays:
+    hidden, heads, crowd = shape
+
     def table(*shape: int) -> Floats:
         return (0.05 * rng.standard_normal(shape)).astype(np.float32)
 
     return TowerArrays(
         slots=table(n_user_slots, dim),
         positions=(0.9 ** np.arange(50)).astype(np.float32),
+        depth=table(DEPTHS if heads else 0, dim),
+        match=table(heads, dim, dim) * 8,
+        value=table(heads, dim, dim),
+        recency=-np.outer(0.5 ** np.arange(heads), np.arange(50)).astype(np.float32),
+        crowd=table(crowd, dim) * 10,
+        crowd_bias=table(crowd) * 10,
+        stride=0.5,
+        sharpness=6.0,
         hidden_weight=table(dim, hidden),
         hidden_bias=table(hidden),
         output_weight=table(hidden, dim),

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from implicit.cpu.als import AlternatingLeastSquares
+from implicit.recommender_base import ModelFitError
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from contracts.errors import NotEnoughData
+from contracts.errors import NotEnoughData, TrainingDiverged
 from contracts.fitted import AlsArrays
 from contracts.interactions import Interactions
+from training_job.user_sample import sample_users
 
 ITERATIONS = 15
 """The library's default; measured: recall no longer moves after it."""
@@ -54,11 +56,15 @@ def fit_als(
     seed: int = 0,
     threads: int = 0,
 ) -> FittedAls:
-    """Fit on CPU threads (0 = all). Raises NotEnoughData where no event has a positive weight."""
-    confidence = event_matrix(interactions)
+    """Fit on CPU threads (0 = all), on a sample of many users. Raises NotEnoughData without any positive weight,
+    TrainingDiverged where weights are too large for its arithmetic.
+    """
+    confidence = event_matrix(sample_users(interactions, seed))
     if confidence.nnz == 0:
         raise NotEnoughData("no event has a positive weight.", fix="Check [event_weights] of schema.toml.")
-    confidence.data = (1 + alpha * confidence.data).astype(np.float32)
+    largest = confidence.data.max()
+    with np.errstate(over="ignore"):  # the library finds what overflows
+        confidence.data = (1 + alpha * confidence.data).astype(np.float32)
     with threadpool_limits(1, "blas"):  # the library's own threads and OpenBLAS's would fight, as it warns
         model = AlternatingLeastSquares(
             factors=factors,
@@ -68,9 +74,15 @@ def fit_als(
             random_state=seed,
             num_threads=threads,
         )
-        model.fit(confidence, show_progress=False)
+        try:
+            model.fit(confidence, show_progress=False)
+        except ModelFitError as error:
+            raise TrainingDiverged(
+                f"ALS: {error}. Summed event weights of a user and an item go up to {largest:g}.",
+                fix="Give [event_weights] of schema.toml that are finite and near 1.",
+            ) from error
     items = np.asarray(model.item_factors, np.float32)
-    items[interactions.select(interactions.weights > 0).item_counts() == 0] = 0
+    items[np.bincount(confidence.indices, minlength=interactions.n_items) == 0] = 0
     gram = (items.astype(np.float64).T @ items.astype(np.float64)).astype(np.float32)
     return FittedAls(items, AlsArrays(gram, float(alpha), float(regularisation)))
 

@@ -25,6 +25,7 @@ from contracts.ids import IdTable
 from contracts.schema import DatasetSchema, FeatureKind
 from data_sources.indexed import IndexedDataset
 from training_job.als import FittedAls, with_neighbours
+from training_job.attention import STEEPNESS
 from training_job.golden_cases import golden_cases
 from training_job.popularity import fit_popularity
 from training_job.probes import ProbedModel, held_out_users, probe_arrays
@@ -146,9 +147,13 @@ def tower_arrays(stepper: Stepper) -> TowerArrays:
     """The user tower, and the content part of the item tower."""
     towers = stepper.towers
     dense = {name: tensor.detach().cpu().numpy() for name, tensor in towers.dense.items() if name != "pool_power"}
+    stride = float(dense.pop("stride"))
+    dense |= {name: dense[name] * np.float32(STEEPNESS) for name in ("match", "value")}
     return TowerArrays(
         slots=towers.user_slots.values.cpu().numpy(),
         item_slots=towers.item_slots.values.cpu().numpy(),
         cold_norm=stepper.cold_norm,
+        stride=stride,
+        sharpness=1 / stepper.recipe.temperature,
         **dense,
     )

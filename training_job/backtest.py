@@ -43,10 +43,11 @@ from training_job.gate import Candidacy
 from training_job.item_knn import fit_item_knn
 from training_job.loop import Progress, silent
 from training_job.settings import TrainingSettings
+from training_job.validation import Validation
 from training_job.vocabulary import encode_table
 
 FACTORS: Final = (64, 256)
-CONFIDENCES: Final = (1.0, 3.0, 10.0, 40.0)
+CONFIDENCES: Final = (0.3, 1.0, 3.0, 10.0, 40.0)
 """Grid of the tuned ALS: the served one has 64 factors; 256 are its best on sparse data, at four times the memory."""
 
 TUNING_USERS: Final = 2_000
@@ -145,7 +146,7 @@ def train_contestants(
     fitted = fit(indexed, split.train, settings, progress=progress)
     tell(0, 1, "item-kNN")
     contestants = _contestants(fitted, indexed, settings.threads)
-    tuned, grid = tune_als(fitted, settings, tell)
+    tuned, grid = tune_als(fitted.validation, settings, tell)
     return replace(contestants, tuned=tuned, grid=grid)
 
 
@@ -156,9 +157,9 @@ def _contestants(fitted: Fitted, indexed: IndexedDataset, threads: int = 0) -> C
     return Contestants(fitted, similarity, candidacy.served_model)
 
 
-def tune_als(fitted: Fitted, settings: TrainingSettings, tell: Progress) -> tuple[FittedAls, dict[str, float]]:
+def tune_als(validation: Validation, settings: TrainingSettings, tell: Progress) -> tuple[FittedAls, dict[str, float]]:
     """ALS at the best point of the grid by NDCG@10 on the tuning half, fitted in full, and all scores of the grid."""
-    tuning, seed, threads = fitted.validation.tuning, settings.seed, settings.threads
+    tuning, seed, threads = validation.tuning, settings.seed, settings.threads
     users = tuning.judged[tuning.histories.lengths[tuning.judged] > 0]
     users = users[:: max(1, len(users) // TUNING_USERS)]
     scores: dict[tuple[int, float], float] = {}

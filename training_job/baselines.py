@@ -17,7 +17,7 @@ from contracts.schema import DatasetSchema
 from retrieval.als import fold_in_many
 from training_job.als import FittedAls, fit_als
 from training_job.batches import ragged
-from training_job.popularity import HALF_LIVES_DAYS, decayed_weights
+from training_job.popularity import HALF_LIVES_DAYS, Decay
 from training_job.validation import Scorer, Validation, mean_ndcg
 
 ALPHAS: Final = (2.0, 10.0, 40.0)
@@ -64,8 +64,7 @@ def choose_half_life(
 
 
 def _popularity_scorer(events: Interactions, half_life_days: float | None) -> Scorer:
-    weights = decayed_weights(events, half_life_days)
-    totals = np.bincount(events.items, weights, minlength=events.n_items).astype(np.float32)
+    totals = Decay.of(events, half_life_days).totals(events).astype(np.float32)
 
     def scores(users: NDArray[np.int32]) -> torch.Tensor:
         return torch.from_numpy(np.broadcast_to(totals, (len(users), len(totals))).copy())

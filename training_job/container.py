@@ -17,8 +17,7 @@ import msgspec
 from tqdm import tqdm
 
 from contracts.errors import SettingsInvalid
-from data_sources.dataset import TRAINING_COLUMNS, open_dataset
-from data_sources.indexed import index_dataset
+from data_sources.streamed import index_folder
 from training_job.device import device_of
 from training_job.export import export
 from training_job.fit import fit
@@ -42,7 +41,7 @@ def train(environment: Mapping[str, str]) -> None:
 
 def _train(environment: Mapping[str, str], settings: TrainingSettings, ranks: Ranks) -> None:
     source, target = _folder(environment, "SM_CHANNEL_TRAINING"), _folder(environment, "SM_MODEL_DIR")
-    indexed = index_dataset(open_dataset(source, event_columns=TRAINING_COLUMNS))
+    indexed = index_folder(source)
     with tqdm(file=sys.stderr, disable=None) as bar:
         fitted = fit(
             indexed,

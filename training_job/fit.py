@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -33,6 +34,7 @@ from training_job.content import fit_content
 from training_job.device import TorchRuntime
 from training_job.lengths import Lengths, choose_lengths
 from training_job.loop import Progress, Standing, Trainer, silent
+from training_job.new_item_length import new_item_length
 from training_job.ranks import ALONE, Ranks
 from training_job.recipe import FULL_SOFTMAX_ITEMS, Recipe, derive_recipe
 from training_job.settings import TrainingSettings
@@ -40,12 +42,15 @@ from training_job.shares import deal
 from training_job.step import Counts, Stepper, TrainingData
 from training_job.svd_start import spectral_start
 from training_job.towers import fresh_towers
+from training_job.tuned import Kind, RecipeChanges, apply_changes
 from training_job.validation import Validation, hold_out, mean_ndcg, tuning_users, user_ndcg
 from training_job.vocabulary import MIN_CATEGORY_USERS, encode_table, fit_encoder
 from training_job.warm_start import can_continue, continue_from
 
 CHECKPOINT_FORMAT: Final = 1
 """Part of a checkpoint's fingerprint: one of another code is not resumed."""
+Watch = Callable[[float, NDArray[np.float64]], None]
+"""Told after each round which part of the passes is done, and the tuning score of each user. May end it by raising."""
 LIBRARIES: Final = ("torch", "implicit", "scikit-learn", "scipy", "numpy", "polars")
 
 
@@ -68,30 +73,55 @@ def fit(
     progress: Progress | None = None,
     checkpoints: Path | None = None,
     warm_start: FittedModel | None = None,
+    changes: RecipeChanges | None = None,
     ranks: Ranks = ALONE,
 ) -> Fitted:
     """Train on `interactions`: all events of `indexed`, or the part of them that an evaluation may show.
 
-    `checkpoints` is the folder to resume from and to write to; `warm_start` the release to continue from,
-    `ranks` the processes that train the towers together: this is rank 0 of them, the others call `shares.take_part`.
-    Raises NotEnoughData, TrainingDiverged, StorageFull, SettingsInvalid (a device that is not there), RankLost.
+    `checkpoints` is the folder to resume from and to write to, `warm_start` the release to continue from, `changes`
+    what the recipe has otherwise than derived (default: the settings'), `ranks` the processes that train the towers
+    together: this is rank 0 of them, the others call `shares.take_part`. Raises NotEnoughData, TrainingDiverged,
+    StorageFull, SettingsInvalid (no such device, a change that means nothing for this data), RankLost.
     """
+    with begun(indexed, interactions, settings, progress, ranks) as training:
+        training.change(settings.changes if changes is None else changes)
+        return training.run(checkpoints, warm_start)
+
+
+@contextmanager
+def begun(
+    indexed: IndexedDataset,
+    interactions: Interactions,
+    settings: TrainingSettings,
+    progress: Progress | None = None,
+    ranks: Ranks = ALONE,
+) -> Iterator[Training]:
+    """A training whose slice is held out; torch obeys the settings until it ends. Raises as `fit` does."""
     _check_enough(interactions)
     with TorchRuntime(settings, small=interactions.n_items <= FULL_SOFTMAX_ITEMS, ranks=ranks) as runtime:
-        return _Fit(indexed, interactions, settings, runtime, progress or silent).run(checkpoints, warm_start)
+        yield Training(indexed, interactions, settings, runtime, progress or silent)
 
 
 def _check_enough(interactions: Interactions) -> None:
-    users = int(np.count_nonzero(interactions.lengths))
-    items = int(np.count_nonzero(interactions.item_counts()))
-    if users < 2 or items < 2:
+    liked = interactions.weights > 0
+    liking = interactions if liked.all() else interactions.select(liked)
+    users = int(np.count_nonzero(liking.lengths))
+    items = int(np.count_nonzero(liking.item_counts()))
+    if users >= 2 and items >= 2:
+        return
+    if len(liking) < len(interactions):
         raise NotEnoughData(
-            f"{len(interactions)} events of {users} users with {items} items: nothing to compare.",
-            fix="Give events of at least two users with at least two items.",
+            f"{len(liking)} of {len(interactions)} events weigh more than 0, of {users} users with {items} items: "
+            "nothing to compare.",
+            fix="Check [event_weights] of schema.toml: what a user likes must weigh more than 0.",
         )
+    raise NotEnoughData(
+        f"{len(interactions)} events of {users} users with {items} items: nothing to compare.",
+        fix="Give events of at least two users with at least two items.",
+    )
 
 
-class _Fit:
+class Training:
     """One training, stage by stage."""
 
     def __init__(
@@ -119,6 +149,27 @@ class _Fit:
             )
             self.tuners = tuning_users(self.validation.tuning, self.random)
         self.recipe = derive_recipe(indexed.schema, self.validation.train, settings.effort)
+        self.changes = RecipeChanges()
+
+    def change(self, changes: RecipeChanges) -> None:
+        """Train with a changed recipe. Raises SettingsInvalid."""
+        self.recipe, self.changes = apply_changes(self.recipe, changes, Kind.of(self.indexed.schema)), changes
+
+    def once_more(self, progress: Progress) -> Training:
+        """Another training of the same data, with the recipe and the randomness with which this one stands."""
+        other = copy(self)
+        other.random, other.progress = deepcopy(self.random), progress
+        return other
+
+    def start(self) -> NDArray[np.float32]:
+        """What the id parts of the items begin as [n_items, d]."""
+        return spectral_start(self.data.events, self.recipe.dimensions, self.settings.seed)
+
+    def _crowd(self, start: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Directions of some items, drawn by their events: a crowd is where the events are."""
+        counts = self.data.counts.item_events
+        number = min(self.recipe.crowd, int(np.count_nonzero(counts)))
+        return start[self.random.choice(len(counts), number, replace=False, p=counts / counts.sum())]
 
     @contextmanager
     def _clock(self, stage: str, text: str) -> Iterator[None]:
@@ -134,26 +185,27 @@ class _Fit:
         with self._clock("popularity", "choosing the half-life of popularity"):
             half_life, popularity_score = choose_half_life(self.indexed.schema, self.validation, self.tuners)
         with self._clock("start", "starting the towers"):
-            stepper, known = self._stepper(warm_start)
+            stepper, known = self.stepper(warm_start)
         with self._clock("towers", "training the towers"):
-            standing = self._train(stepper, checkpoints, known)
+            standing = self.train(stepper, checkpoints, known)
         with self._clock("content", "finding neighbours by content"):
             counts = self.data.events.item_counts()
             content = fit_content(self.data.item_features, self.encoders[1].n_slots, counts, HOT_EVENTS)
             stepper.neighbours = content
         with self._clock("lengths", "choosing item lengths"), torch.no_grad():
             lengths = self._choose_lengths(stepper)
+            of_new = new_item_length(stepper, self.validation.train, self.tuners, self.settings.seed)
+            stepper.cold_norm = of_new or stepper.cold_norm
         with self._clock("assemble", "assembling the release"), torch.no_grad():
-            settings = self.settings
-            facts = Facts(
-                self.indexed, self.encoders, self.validation, content, half_life, settings.seed, settings.head_items
-            )
+            seed, head = self.settings.seed, self.settings.head_items
+            facts = Facts(self.indexed, self.encoders, self.validation, content, half_life, seed, head)
             model = assemble(stepper, als, facts)
         check_shapes(model)
         report = self._report(stepper.recipe, standing) | {
             "alpha": als.fold_in.alpha,
             "half_life_days": half_life,
             "lengths": asdict(lengths) if lengths else None,
+            "new_item_length": stepper.cold_norm,
             "warm_start_items": known,
             "validation": {
                 "two_tower": {"ndcg@20": lengths.score if lengths else standing.kept_score},
@@ -169,12 +221,15 @@ class _Fit:
         als = fit_als(self.validation.train, dimensions, alpha, seed=seed, threads=threads)
         return als, mean_ndcg(als_scorer(als, self.validation.train), self.validation.tuning, self.tuners)
 
-    def _stepper(self, warm_start: FittedModel | None) -> tuple[Stepper, int]:
-        """Towers at their start, and how many items a warm start knew."""
-        recipe, device = self.recipe, self.runtime.device
-        start = spectral_start(self.data.events, recipe.dimensions, self.settings.seed)
+    def stepper(
+        self, warm_start: FittedModel | None = None, start: NDArray[np.float32] | None = None
+    ) -> tuple[Stepper, int]:
+        """Towers at their start, which is trained in place, and how many items a warm start knew."""
+        recipe, device, start = self.recipe, self.runtime.device, self.start() if start is None else start
         slots = (self.encoders[1].n_slots, self.encoders[0].n_slots)
-        towers = fresh_towers(start, slots, (recipe.positions, recipe.hidden), self.random).to(device)
+        crowd = self._crowd(start) if recipe.crowd else None
+        shape = (recipe.positions, recipe.hidden, recipe.heads)
+        towers = fresh_towers(start, slots, shape, self.random, crowd).to(device)
         stepper = Stepper(towers, self.data, recipe, device, self.runtime.ranks)
         if warm_start is None or not can_continue(warm_start, towers):
             return stepper, 0
@@ -182,13 +237,21 @@ class _Fit:
         stepper.recipe = recipe.continued()
         return stepper, known
 
-    def _train(self, stepper: Stepper, checkpoints: Path | None, known: int) -> Standing:
-        sampler = stepper.recipe.sampler(deal(stepper, self.random))
-        trainer = Trainer(stepper, sampler, self._tuning_score(stepper), self.random)
+    def train(
+        self, stepper: Stepper, checkpoints: Path | None = None, known: int = 0, watch: Watch = lambda *_: None
+    ) -> Standing:
+        """Train the towers of a stepper in place. Raises TrainingDiverged, and whatever `watch` raises."""
+        score = self.tuning_score(stepper)
+
+        def watched() -> NDArray[np.float64]:
+            watch(trainer.standing.epoch / stepper.recipe.epochs, values := score())
+            return values
+
+        trainer = Trainer(stepper, stepper.recipe.sampler(deal(stepper, self.random)), watched, self.random)
         kept = Checkpoints(checkpoints, self._fingerprint(known)) if checkpoints else None
         return trainer.train(kept, self.settings.checkpoint_seconds, self.progress)
 
-    def _tuning_score(self, stepper: Stepper) -> Callable[[], NDArray[np.float64]]:
+    def tuning_score(self, stepper: Stepper) -> Callable[[], NDArray[np.float64]]:
         """Tuning NDCG@20 of each user for the towers as they are."""
 
         @torch.no_grad()
@@ -240,6 +303,7 @@ class _Fit:
             "device": str(self.runtime.device),
             "ranks": self.runtime.ranks.size,
             "recipe": asdict(recipe),
+            "changes": self.changes.values,
             "counts": {
                 "users": int(np.count_nonzero(train.lengths)),
                 "items": int(np.count_nonzero(train.item_counts())),

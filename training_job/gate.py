@@ -1,15 +1,15 @@
 """The gate: may this candidate serve, and with which model?
 
 Blocked: corruption, parity failure, a significant loss to popularity or to the release that serves. Losing to ALS warns
-and makes `als` the model that is served. Whatever the slice is too small to show warns and claims nothing. It judges
-on the half of the validation slice that training never looked at, on users with enough history that the model answers
-them; all verdicts go into the report. The nightly run calls it between sealing and publishing.
+and makes `als` the model that is served; a baseline that is not beaten warns, and is named. Whatever the slice is too
+small to show warns and claims nothing. It judges on the half of the validation slice that training never looked at, on
+users with enough history that the model answers them; all verdicts go into the report. The nightly run calls it between
+sealing and publishing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -21,7 +21,6 @@ from contracts.interactions import Interactions
 from contracts.release import GateCheck, GateReport, Verdict
 from data_sources.indexed import IndexedDataset
 from evaluation.answers import Answers, PerUser, accuracy, ask
-from evaluation.bootstrap import Interval, paired_difference
 from evaluation.facts import COLD_BELOW
 from evaluation.metrics.coverage import coverage, exposures
 from evaluation.rankers import (
@@ -35,17 +34,9 @@ from evaluation.rankers import (
 )
 from evaluation.splits import Split
 from training_job.common_items import CommonItems, common_items, renumber
+from training_job.contest import FEWEST_USERS, METRICS, Contest
 from training_job.gate_arrays import ARRAY_CHECKS, SOUNDNESS_CHECKS
 from training_job.vocabulary import encode_table
-
-METRICS: Final = ("ndcg@10", "recall@20")
-"""What decides: the top of a slate, and all of it."""
-
-FEWEST_USERS: Final = 100
-"""Users below which a percentile interval is too narrow to be believed; nothing is claimed then."""
-
-SEED: Final = 0
-"""The same slice gets the same verdict."""
 
 SAME_LISTS: Final = 0.5
 """Share of a list that two random users have in common, above which personal lists are hardly personal."""
@@ -77,69 +68,14 @@ def judge_candidate(
     """
     checks = [check(candidate) for check in SOUNDNESS_CHECKS]
     served_model = "two_tower"
-    if not _blocks(checks):
-        checks += [check(candidate) for check in ARRAY_CHECKS]
-    if _blocks(checks):
-        checks.append(GateCheck("quality", Verdict.WARN, "not compared with anything: the arrays are broken."))
+    if any(check.verdict is Verdict.BLOCK for check in checks):
+        checks.append(GateCheck("quality", Verdict.WARN, "not compared with any baseline: such arrays score nothing."))
     else:
+        checks += [check(candidate) for check in ARRAY_CHECKS]
         candidacy = Candidacy(candidate, judging, serving, indexed, serving_model)
         checks += [check(candidacy) for check in QUALITY_CHECKS]
         served_model = candidacy.served_model
     return GateReport(release=release, compared_with=serving_release, checks=checks, served_model=served_model)
-
-
-def _blocks(checks: list[GateCheck]) -> bool:
-    return any(check.verdict is Verdict.BLOCK for check in checks)
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Two rankers on the same users: ours minus theirs."""
-
-    ours: PerUser
-    theirs: PerUser
-
-    @property
-    def users(self) -> int:
-        return len(self.ours[METRICS[0]])
-
-    @cached_property
-    def differences(self) -> dict[str, Interval]:
-        """Metric → interval of the mean difference."""
-        return {name: paired_difference(self.ours[name], self.theirs[name], SEED) for name in METRICS}
-
-    @property
-    def decided(self) -> bool:
-        """Whether there are enough users to claim anything."""
-        return self.users >= FEWEST_USERS
-
-    @property
-    def lost(self) -> bool:
-        """A significant loss: one metric's interval lies below zero and none above."""
-        gaps = self.differences.values()
-        return self.decided and any(gap.below_zero for gap in gaps) and not any(gap.above_zero for gap in gaps)
-
-    @property
-    def figures(self) -> dict[str, object]:
-        if not self.users:
-            return {"users": 0}
-        means = {
-            name: {
-                "candidate": float(self.ours[name].mean()),
-                "other": float(self.theirs[name].mean()),
-                "difference": [gap.value, gap.low, gap.high],
-            }
-            for name, gap in self.differences.items()
-        }
-        return {"users": self.users, **means}
-
-    def describe(self, other: str) -> str:
-        """The finding in a sentence."""
-        if not self.users:
-            return f"no user to compare with {other} on."
-        gap = self.differences[METRICS[0]]
-        said = f"{METRICS[0]} {gap.value:+.4f} against {other} (95 %: {gap.low:+.4f} to {gap.high:+.4f})"
-        return f"{said}, {self.users} users{'' if self.decided else ': too few to claim anything'}."
 
 
 class Candidacy:
@@ -183,7 +119,7 @@ class Candidacy:
 
     def contest(self, ours: str, theirs: str) -> Contest:
         """Two of the candidate's own rankers."""
-        return Contest(*(_metrics(self.answers[name]) for name in (ours, theirs)))
+        return Contest(_metrics(self.answers[ours]), _metrics(self.answers[theirs]), (ours, theirs))
 
     @cached_property
     def served_model(self) -> str:
@@ -226,12 +162,12 @@ def beats_popularity(candidacy: Candidacy) -> GateCheck:
     """Neither the towers nor the model that will answer lose to a list that is the same for everybody."""
     contests = {name: candidacy.contest(name, "popularity") for name in ("two_tower", candidacy.served_model)}
     worst = min(contests, key=lambda name: (not contests[name].lost, name != candidacy.served_model))
-    return _compared("popularity", contests[worst], f"popularity ({worst})", Verdict.BLOCK)
+    return _beaten("popularity", contests[worst], Verdict.BLOCK)
 
 
 def beats_als(candidacy: Candidacy) -> GateCheck:
     """The towers are worth their training; where they are not, ALS is served."""
-    check = _compared("als", candidacy.contest("two_tower", "als"), "ALS", Verdict.WARN)
+    check = _beaten("als", candidacy.contest("two_tower", "als"), Verdict.WARN)
     return GateCheck(check.name, check.verdict, f"{check.detail} {candidacy.served_model} is served.", check.figures)
 
 
@@ -244,11 +180,14 @@ def beats_serving(candidacy: Candidacy) -> GateCheck:
     answers = candidacy.against_serving
     if answers is None:
         return GateCheck("serving_release", Verdict.PASS, "nothing serves yet.")
-    contest = Contest(*(_metrics(answer) for answer in answers))
-    if candidacy.model.schema.timed:
-        return _compared("serving_release", contest, "the serving release", Verdict.BLOCK)
-    other = "the serving release, which may have been trained on these events (no timestamps)"
-    return _compared("serving_release", contest, other, Verdict.WARN)
+    timed = candidacy.model.schema.timed
+    other = "what serves" if timed else "what serves, which may have been trained on these events (no timestamps)"
+    contest = Contest(_metrics(answers[0]), _metrics(answers[1]), (candidacy.served_model, other))
+    verdict = Verdict.PASS if contest.decided else Verdict.WARN
+    if contest.lost:
+        verdict = Verdict.BLOCK if timed else Verdict.WARN
+    nobody = "" if contest.users else " Nothing in the slice is newer than both and of an item that both know."
+    return GateCheck("serving_release", verdict, f"{contest.describe()}{nobody}", contest.figures)
 
 
 def lists_personal(candidacy: Candidacy) -> GateCheck:
@@ -257,6 +196,8 @@ def lists_personal(candidacy: Candidacy) -> GateCheck:
     shown, users = exposures(answer.rows, n), len(answer.users)
     same = float((shown * (shown - 1)).sum() / max(users * (users - 1) * min(answer.rows.shape[1], n), 1))
     figures = {"users": users, "coverage": coverage(shown), "in_common": same}
+    if not users:
+        return GateCheck("coverage", Verdict.PASS, "no user to make a list for.", figures)
     detail = f"two users share {same:.0%} of their lists; {coverage(shown):.1%} of the catalogue is shown."
     if users < FEWEST_USERS or n < SMALLEST_CATALOGUE:
         return GateCheck(
@@ -303,9 +244,11 @@ QUALITY_CHECKS: Final[tuple[Callable[[Candidacy], GateCheck], ...]] = (
 )
 
 
-def _compared(name: str, contest: Contest, other: str, when_lost: Verdict) -> GateCheck:
-    verdict = when_lost if contest.lost else Verdict.PASS if contest.decided else Verdict.WARN
-    return GateCheck(name, verdict, contest.describe(other), contest.figures)
+def _beaten(name: str, contest: Contest, when_lost: Verdict) -> GateCheck:
+    """A baseline is beaten, or named."""
+    verdict = Verdict.PASS if contest.won else when_lost if contest.lost else Verdict.WARN
+    nobody = "" if contest.users else " Nobody in the judged half of the slice has a history and something new to find."
+    return GateCheck(name, verdict, f"{contest.describe()}{nobody}", contest.figures)
 
 
 def _answer(ranker: Ranker, split: Split, users: NDArray[np.int32]) -> Answers:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import ParityBroken, ReleaseCorrupt
-from contracts.fitted import FittedModel, Floats, RankedLists, check_shapes
+from contracts.fitted import LOST_NORM, FittedModel, Floats, RankedLists, check_shapes
 from contracts.release import GateCheck, Verdict
 from contracts.segments import GLOBAL_KEY
 from contracts.trending import WINDOWS, trending_key
@@ -27,6 +27,9 @@ and smaller ones fade out in half precision."""
 
 SAMPLE: Final = 2_000
 """Items looked at for collapse: their pairwise cosines are 4 million numbers."""
+
+FEWEST_ITEMS: Final = 10
+"""Items below which a few directions are all that there can be."""
 
 MEAN_COSINE: Final = (0.5, 0.9)
 """Mean pairwise cosine that warns and that blocks: vectors of independent items are near 0, of one point at 1."""
@@ -78,10 +81,12 @@ def all_finite(model: FittedModel) -> GateCheck:
 
 
 def norms_in_range(model: FittedModel) -> GateCheck:
-    """Item vectors are neither vanishing nor overflowing."""
-    norms = np.linalg.norm(model.items.two_tower, axis=1)
+    """Item vectors are neither vanishing nor overflowing; of an item of which nothing is known they are LOST_NORM."""
+    norms, items = np.linalg.norm(model.items.two_tower, axis=1), model.items
     figures = {"least": float(norms.min(initial=np.inf)), "largest": float(norms.max(initial=0))}
-    outside = int(np.count_nonzero(~((norms >= NORMS[0]) & (norms <= NORMS[1]))))
+    lost = (items.events == 0) & (np.diff(items.features.offsets) == 0)
+    least = np.where(lost, NORMS[0] * LOST_NORM, NORMS[0])
+    outside = int(np.count_nonzero(~((norms >= least) & (norms <= NORMS[1]))))
     verdict = Verdict.BLOCK if outside else Verdict.PASS
     return GateCheck(
         "norms", verdict, f"{outside} item vectors have a norm outside {NORMS[0]:g} to {NORMS[1]:g}.", figures
@@ -92,22 +97,32 @@ def not_collapsed(model: FittedModel) -> GateCheck:
     """Vectors of items that people took point in different directions."""
     warm = np.flatnonzero(model.items.events >= COLD_BELOW)
     rows = np.random.default_rng(0).choice(warm, min(SAMPLE, len(warm)), replace=False)
-    if len(rows) < 3:
-        return GateCheck("collapse", Verdict.WARN, f"{len(rows)} items with {COLD_BELOW} events: nothing to measure.")
+    if len(rows) < FEWEST_ITEMS:
+        return GateCheck(
+            "collapse",
+            Verdict.WARN,
+            f"{len(rows)} items with {COLD_BELOW} events, {FEWEST_ITEMS} are needed: nothing to measure.",
+        )
     figures = spread_of(model.items.two_tower[rows])
-    levels = (
-        (figures["mean_cosine"] > MEAN_COSINE[1], figures["mean_cosine"] > MEAN_COSINE[0]),
-        (figures["effective_rank"] < LEAST_RANK[1], figures["effective_rank"] < LEAST_RANK[0]),
-        (figures["duplicates"] > DUPLICATES[1], figures["duplicates"] > DUPLICATES[0]),
+    cosine, rank, duplicates = figures["mean_cosine"], figures["effective_rank"], figures["duplicates"]
+    found = (
+        _held_against(f"mean cosine {cosine:.2f}", cosine, MEAN_COSINE),
+        _held_against(f"effective rank {rank:.1f}", rank, LEAST_RANK),
+        _held_against(f"near-duplicates {duplicates:.1%}", duplicates, DUPLICATES),
     )
-    verdict = Verdict.BLOCK if any(block for block, _ in levels) else Verdict.PASS
-    if verdict is Verdict.PASS and any(warn for _, warn in levels):
-        verdict = Verdict.WARN
-    detail = (
-        f"mean cosine {figures['mean_cosine']:.2f}, effective rank {figures['effective_rank']:.1f}, "
-        f"near-duplicates {figures['duplicates']:.1%}."
-    )
-    return GateCheck("collapse", verdict, detail, figures)
+    verdicts, said = zip(*found, strict=True)
+    verdict = next(worst for worst in (Verdict.BLOCK, Verdict.WARN, Verdict.PASS) if worst in verdicts)
+    alike = "" if verdict is Verdict.PASS else " The events hardly tell these items apart."
+    return GateCheck("collapse", verdict, f"{', '.join(said)}.{alike}", figures)
+
+
+def _held_against(said: str, value: float, limits: tuple[float, float]) -> tuple[Verdict, str]:
+    """What a figure means, and the limit that it has passed; `limits` are where it warns and where it blocks."""
+    falls = limits[1] < limits[0]
+    for verdict, limit in ((Verdict.BLOCK, limits[1]), (Verdict.WARN, limits[0])):
+        if value < limit if falls else value > limit:
+            return verdict, f"{said} ({'under' if falls else 'over'} {limit:g})"
+    return Verdict.PASS, said
 
 
 def spread_of(vectors: Floats) -> dict[str, float]:

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contracts.feature_encoder import FeatureEncoder, FieldVocabulary
+from contracts.feature_encoder import Bag, FeatureEncoder, FieldVocabulary
 from contracts.fitted import AlsArrays, ItemArrays
 from contracts.golden import GoldenCase
 from contracts.schema import FeatureKind
+from training_job.batches import Examples
 from training_job.step import Stepper
-from training_job.towers import Histories, TorchBag, bag_sums, user_vectors
+from training_job.towers import TorchBag, bag_sums
 
 HISTORY_LENGTHS: Final = (0, 0, 1, 1, 2, 3, 5, 8, 13, 21, 50, 100, 101, 140)
 """Nothing, little, the usual, exactly what a tower reads, and more than it reads."""
@@ -69,23 +70,14 @@ def _query(
     features: tuple[NDArray[np.int32], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
     """The two-tower vector [d] of one user, history oldest first."""
-    read = slice(None, -len(stepper.towers.dense["positions"]) - 1, -1)  # the newest, newest first
-    rows, weights = rows[read].copy(), weights[read].copy()
-    device = vectors.device
-    histories = Histories(
-        torch.from_numpy(rows).to(device),
-        torch.from_numpy(weights).to(device),
-        torch.arange(len(rows), device=device),
-        torch.zeros(len(rows), dtype=torch.int64, device=device),
-        torch.tensor([0, len(rows)], device=device),
-    )
+    newest = len(stepper.towers.dense["positions"])
+    rows, weights = rows[-newest:], weights[-newest:]
     summed = None
     if len(features[0]):
-        slots = torch.from_numpy(features[0].astype(np.int64)).to(device)
-        bag = TorchBag(slots, torch.from_numpy(features[1]).to(device), torch.tensor([0, len(slots)], device=device))
-        summed = bag_sums(stepper.towers.user_slots.values, bag)
-    items = (vectors, stepper.pool_weights())
-    return user_vectors(stepper.towers.dense, histories, items, summed)[0].cpu().numpy()
+        bag = Bag(*features, np.array([0, len(features[0])]))
+        summed = bag_sums(stepper.towers.user_slots.values, TorchBag.of(bag, bag.slots, vectors.device))
+    examples = Examples.now(np.zeros(1, np.int64), rows, weights, np.array([len(rows)]))
+    return stepper.encode(examples, vectors, summed)[0].cpu().numpy()
 
 
 def _factor(

@@ -10,8 +10,8 @@ from __future__ import annotations
 from contracts.errors import GateBlocked, ReleaseCorrupt, SliceChanged
 from contracts.night import SealedRelease, Step
 from contracts.release import GateReport, Manifest
-from data_sources.dataset import TRAINING_COLUMNS, open_dataset
-from data_sources.indexed import IndexedDataset, index_dataset
+from data_sources.indexed import IndexedDataset
+from data_sources.streamed import index_folder
 from training_job.gate import judge_candidate
 from training_job.night_job import NightJob, go, refuse
 from training_job.validation import Validation, hold_out
@@ -29,7 +29,7 @@ def judge(job: NightJob) -> GateReport:
         raise ReleaseCorrupt(
             f"{job.releases.place}: {sealed.release} is not what {job.facts.night} sealed.", fix="Begin from `seal`."
         )
-    indexed = index_dataset(open_dataset(job.dataset, event_columns=TRAINING_COLUMNS))
+    indexed = index_folder(job.dataset)
     validation = slice_of(manifest, indexed)
     served = job.served()
     report = judge_candidate(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import Final
 
 import numpy as np
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 
 from contracts.fitted import HOT_EVENTS
 from contracts.interactions import Interactions
-from training_job.popularity import HALF_LIVES_DAYS, decayed_weights
+from retrieval.hot_postings import hot_by_popularity
+from training_job.popularity import HALF_LIVES_DAYS, Decay
 from training_job.step import Stepper
 
 POWERS: Final = (0.15, 0.3, 0.6, 1.0, 1.5)
@@ -100,18 +100,20 @@ def _with_floor(
 
 def _hot(events: Interactions, norms: torch.Tensor) -> torch.Tensor:
     """Which items [n] have events enough not to need a floor."""
-    return torch.from_numpy(events.item_counts() >= HOT_EVENTS).to(norms.device)
+    hot = np.zeros(events.n_items, np.bool_)
+    hot[hot_by_popularity(events.item_counts(), HOT_EVENTS)] = True
+    return torch.from_numpy(hot).to(norms.device)
 
 
 def _grid(events: Interactions) -> Iterator[tuple[tuple[float | None, float], NDArray[np.float32]]]:
-    for half_life, power in product((None, *HALF_LIVES_DAYS), POWERS):
-        yield (half_life, power), recent_lengths(events, half_life, power)
+    for half_life in (None, *HALF_LIVES_DAYS):
+        recent = Decay.of(events, half_life).totals(events)
+        for power in POWERS:
+            yield (half_life, power), recent_lengths(recent, power)
 
 
-def recent_lengths(events: Interactions, half_life_days: float | None, power: float) -> NDArray[np.float32]:
-    """(decayed events + prior, over their mean) ^ power, clipped [n]."""
-    weights = decayed_weights(events, half_life_days)
-    recent = np.bincount(events.items, weights, minlength=events.n_items)
+def recent_lengths(recent: NDArray[np.float64], power: float) -> NDArray[np.float32]:
+    """(decayed events [n] + prior, over their mean) ^ power, clipped [n]."""
     mean = max(recent.mean(), 1e-12)
     relative = (recent / mean + PRIOR_EVENTS) / (1 + PRIOR_EVENTS)
     lengths: NDArray[np.float32] = np.clip(relative**power, SHORTEST, LONGEST).astype(np.float32)

@@ -132,19 +132,19 @@ class Trainer:
     def _epoch(self, epoch: int, recipe: Recipe, progress: Progress) -> float:
         total = self._steps * recipe.epochs
         losses: list[Tensor] = []
-        users = positives = 0
+        moments = positives = 0
         for number, examples in enumerate(self._examples()):
             done = epoch * self._steps + number
             losses.append(self.stepper(examples, self._rate(done / total), self.random))
-            users += len(examples.users)
+            moments += len(examples.ends)
             positives += len(examples.targets)
             if number % FINITE_CHECK_STEPS == 0:
                 _check_finite(losses[-1])
                 progress(
                     done, total, f"epoch {epoch + 1}/{recipe.epochs}, tuning NDCG@20 {self.standing.kept_score:.4f}"
                 )
-        users_of_all, positives_of_all = self.ranks.totals(users, positives)
-        self.standing.examples += int(users_of_all)
+        moments_of_all, positives_of_all = self.ranks.totals(moments, positives)
+        self.standing.examples += int(moments_of_all)
         self.standing.positives += int(positives_of_all)
         mean = torch.stack(losses).mean()
         _check_finite(mean)

@@ -10,14 +10,17 @@ nothing of vectors; `assemble.py` calls it, `retrieval` reads it by the keys of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from contracts import large_arrays
 from contracts.feature_encoder import category_text
 from contracts.fitted import RankedLists
 from contracts.interactions import Interactions
+from contracts.large_arrays import blocks
 from contracts.schema import DatasetSchema
 from contracts.segments import GLOBAL_KEY, category_key, segment_key
 from contracts.trending import WINDOWS, half_life_seconds, trending_key
@@ -35,14 +38,38 @@ HALF_LIVES_DAYS = (2.0, 7.0, 30.0, 90.0, 365.0)
 DAY_SECONDS = 86_400.0
 
 
+@dataclass(frozen=True)
+class Decay:
+    """How fast events fade: halved with every half-life of age at `newest` (Unix seconds); None: never."""
+
+    half_life_days: float | None
+    newest: int
+
+    @staticmethod
+    def of(interactions: Interactions, half_life_days: float | None) -> Decay:
+        return Decay(half_life_days, int(interactions.times.max(initial=np.iinfo(np.int64).min)))
+
+    def weights(self, interactions: Interactions, events: slice = slice(None)) -> NDArray[np.float64]:
+        """Weight of some events; never negative."""
+        weights = np.maximum(interactions.weights[events].astype(np.float64), 0)
+        if self.half_life_days is None:
+            return weights
+        ages = (self.newest - interactions.times[events]) / (self.half_life_days * DAY_SECONDS)
+        decayed: NDArray[np.float64] = weights * np.exp2(-ages)
+        return decayed
+
+    def totals(self, interactions: Interactions) -> NDArray[np.float64]:
+        """Weight of all events of each item [n_items], added up a block at a time."""
+        totals = np.zeros(interactions.n_items)
+        for block in blocks(len(interactions)):
+            weights = self.weights(interactions, block)
+            totals += np.bincount(interactions.items[block], weights, minlength=interactions.n_items)
+        return totals
+
+
 def decayed_weights(interactions: Interactions, half_life_days: float | None) -> NDArray[np.float64]:
     """Weight of each event [n_events], halved with every half-life of age at the newest event; never negative."""
-    weights = np.maximum(interactions.weights.astype(np.float64), 0)
-    if half_life_days is None or len(interactions) == 0:
-        return weights
-    ages = (interactions.times.max() - interactions.times) / (half_life_days * DAY_SECONDS)
-    decayed: NDArray[np.float64] = weights * np.exp2(-ages)
-    return decayed
+    return Decay.of(interactions, half_life_days).weights(interactions)
 
 
 def fit_popularity(
@@ -54,11 +81,11 @@ def fit_popularity(
     half_life_days: float | None,
 ) -> RankedLists:
     """All tables. `item_categories` are each item's category number [n] (-1 without) and the names."""
-    weights = decayed_weights(interactions, half_life_days)
-    totals = np.bincount(interactions.items, weights, minlength=interactions.n_items)
+    decay = Decay.of(interactions, half_life_days)
+    totals = decay.totals(interactions)
     share = totals / max(totals.sum(), 1e-12)
     tables = {GLOBAL_KEY: _top(share, np.flatnonzero(share > 0))}
-    tables |= _segments(interactions, weights, schema.segment, users, share)
+    tables |= _segments(interactions, decay, schema.segment, users, share)
     tables |= _categories(share, *item_categories, published)
     if schema.timed and len(interactions):
         tables |= _trending(interactions)
@@ -83,43 +110,40 @@ class _Segments:
     segments there are.
     """
 
-    def __init__(
-        self, interactions: Interactions, weights: NDArray[np.float64], names: Sequence[str], users: pl.DataFrame
-    ) -> None:
-        self.interactions, self.weights, self.names = interactions, weights, names
-        self.event_users = interactions.users
+    def __init__(self, interactions: Interactions, decay: Decay, names: Sequence[str], users: pl.DataFrame) -> None:
+        self.interactions, self.decay, self.names = interactions, decay, names
+        self.lengths = interactions.lengths
         self.codes, self.values = zip(*(_category_codes(users[name]) for name in names), strict=True)
         self.tables: dict[str, _Table] = {}
 
-    def descend(
-        self,
-        above: tuple[str, ...],
-        users: NDArray[np.integer],
-        events: NDArray[np.integer],
-        share: NDArray[np.float64],
-    ) -> None:
-        """Divide the `users` and `events` of the segment `above`, whose items have this `share` [n_items]."""
+    def descend(self, above: tuple[str, ...], users: NDArray[np.integer], share: NDArray[np.float64]) -> None:
+        """Divide the `users` of the segment `above`, whose items have this `share` [n_items]."""
         depth = len(above)
         if depth == len(self.names):
             return
         codes, values = self.codes[depth], self.values[depth]
         user_order, user_bounds = _grouped(codes[users], len(values))
-        event_order, event_bounds = _grouped(codes[self.event_users[events]], len(values))
         for number, value in enumerate(values):
             members = users[user_order[user_bounds[number] : user_bounds[number + 1]]]
             if len(members) < MIN_SEGMENT_USERS:
                 continue
-            theirs = events[event_order[event_bounds[number] : event_bounds[number + 1]]]
-            own = np.bincount(self.interactions.items[theirs], self.weights[theirs], minlength=len(share))
+            own = self._totals(members)
             shrunk = (own + PRIOR_EVENTS * share) / (own.sum() + PRIOR_EVENTS)
             key = segment_key(self.names[: depth + 1], (*above, value))
             self.tables[key] = _top(shrunk, np.flatnonzero(shrunk > 0))
-            self.descend((*above, value), members, theirs, shrunk)
+            self.descend((*above, value), members, shrunk)
+
+    def _totals(self, users: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Weight of the events of some users, of each item [n_items]; a block of their events is in memory."""
+        ends, totals = np.cumsum(self.lengths[users]), np.zeros(self.interactions.n_items)
+        for some in np.split(users, np.flatnonzero(np.diff(ends // large_arrays.BLOCK)) + 1):
+            totals += self.decay.totals(self.interactions.take(some))
+        return totals
 
 
 def _segments(
     interactions: Interactions,
-    weights: NDArray[np.float64],
+    decay: Decay,
     segment: Sequence[str],
     users: pl.DataFrame,
     share: NDArray[np.float64],
@@ -127,8 +151,8 @@ def _segments(
     names = [name for name in segment if name in users.columns]
     if not names:
         return {}
-    segments = _Segments(interactions, weights, names, users)
-    segments.descend((), np.arange(users.height), np.arange(len(interactions)), share)
+    segments = _Segments(interactions, decay, names, users)
+    segments.descend((), np.arange(users.height), share)
     return segments.tables
 
 
@@ -171,16 +195,16 @@ def _trending(interactions: Interactions) -> dict[str, _Table]:
 
     score of an item = sum over its events of max(weight, 0) × 2^(-(watermark - t) / half-life), t within the window
     """
-    ages = interactions.times.max() - interactions.times
-    tables = {}
-    for window, seconds in WINDOWS.items():
-        inside = ages < seconds
-        weights = np.maximum(interactions.weights[inside].astype(np.float64), 0)
-        weights *= np.exp2(-ages[inside] / half_life_seconds(window))
-        totals = np.asarray(np.bincount(interactions.items[inside], weights, interactions.n_items), np.float64)
-        if len(rows := np.flatnonzero(totals > 0)):
-            tables[trending_key(window)] = _top(totals, rows)
-    return tables
+    newest, totals = interactions.times.max(), {window: np.zeros(interactions.n_items) for window in WINDOWS}
+    for block in blocks(len(interactions)):
+        items, ages = interactions.items[block], newest - interactions.times[block]
+        positive = np.maximum(interactions.weights[block].astype(np.float64), 0)
+        for window, seconds in WINDOWS.items():
+            inside = ages < seconds
+            weights = positive[inside] * np.exp2(-ages[inside] / half_life_seconds(window))
+            totals[window] += np.bincount(items[inside], weights, interactions.n_items)
+    found = {window: np.flatnonzero(total > 0) for window, total in totals.items()}
+    return {trending_key(window): _top(totals[window], rows) for window, rows in found.items() if len(rows)}
 
 
 def _ranked_lists(tables: dict[str, _Table]) -> RankedLists:

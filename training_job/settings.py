@@ -17,6 +17,7 @@ import msgspec
 
 from contracts.errors import SettingsInvalid
 from contracts.fitted import HEAD_ITEMS
+from training_job.tuned import RecipeChanges
 
 HYPERPARAMETERS: Final = "SM_HPS"
 """All hyperparameters as one JSON object, as the SageMaker training toolkit sets it."""
@@ -54,6 +55,8 @@ class TrainingSettings:
     """Least time between checkpoints: a minute of work is worth a second of writing."""
     head_items: int = HEAD_ITEMS
     """A larger catalogue carries the vectors of so many of its items apart, for processes that search an engine."""
+    tuned: str = ""
+    """What `tandem tune` found better than the derived recipe, as `RecipeChanges.text`."""
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
@@ -61,6 +64,15 @@ class TrainingSettings:
         for name, least in (("seed", 0), ("threads", 0), ("checkpoint_seconds", 0), ("head_items", 1)):
             if not getattr(self, name) >= least:  # a NaN is not
                 raise SettingsInvalid(f"{name} is {getattr(self, name)}.", fix=f"Give {least} or more.")
+        try:
+            _ = self.changes
+        except SettingsInvalid as error:
+            raise SettingsInvalid(f"tuned: {error.message}", fix=error.fix) from error
+
+    @property
+    def changes(self) -> RecipeChanges:
+        """What `tuned` says."""
+        return RecipeChanges.of_text(self.tuned)
 
     @classmethod
     def from_hyperparameters(cls, given: Mapping[str, object]) -> TrainingSettings:
@@ -81,9 +93,11 @@ class TrainingSettings:
             ) from error
 
     def to_hyperparameters(self) -> dict[str, str]:
-        """Every setting as CreateTrainingJob wants it."""
+        """Every setting as CreateTrainingJob wants it; one that is empty is left out."""
         return {
-            name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in asdict(self).items()
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in asdict(self).items()
+            if value != ""
         }
 
     @classmethod

@@ -97,7 +97,8 @@ def deal(stepper: Stepper, random: np.random.Generator) -> Interactions:
         users = Ranks(rank, ranks.size).users(data.events.n_users)
         part = TrainingData(data.events.take(users), data.item_features, data.user_features.take(users), data.counts)
         ranks.send(Share(stepper.recipe, part, stepper.towers, random).to_state(), rank)
-    return data.events.select(data.events.users % ranks.size == ranks.rank)
+    own = np.arange(data.events.n_users) % ranks.size == ranks.rank
+    return data.events.select(data.events.of_users(own))
 
 
 def take_part(settings: TrainingSettings, ranks: Ranks) -> None:

@@ -9,7 +9,7 @@ the one that a single process would have taken with all of the users. It knows n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,21 @@ from torch import Tensor
 from contracts.feature_encoder import Bag
 from contracts.fitted import HOT_EVENTS, LOST_NORM, ContentArrays
 from contracts.interactions import Interactions
+from training_job.attention import Windows, attended_vectors
 from training_job.batches import Examples, ragged
 from training_job.dense_adam import DenseAdam
 from training_job.lazy_adam import LazyTable
 from training_job.loss import Targets, log_inclusion, shared_softmax
 from training_job.ranks import ALONE, Ints, Ranks
 from training_job.recipe import Recipe
-from training_job.towers import Histories, TorchBag, Towers, bag_sums, item_vectors, unit, user_vectors
+from training_job.towers import Histories, TorchBag, Towers, bag_sums, item_vectors, pooled_vectors, unit
 
 SHORTEST_NORM, LONGEST_NORM = 0.25, 4.0
 """Bounds of an item's length: beyond a factor of four popularity would outvote any direction."""
+SHORT_HISTORY = 16
+"""Events up to which a history is encoded among short ones."""
+QUERY_BLOCK = 1_024
+"""Users encoded at once: 26 MB of history vectors at 100 events and 64 dimensions."""
 NEIGHBOUR_BLOCK = 16_384
 """Items turned towards their neighbours at once: 84 MB of vectors at 20 neighbours and 64 dimensions."""
 _NO_ROWS = np.empty(0, np.int64)
@@ -97,6 +102,8 @@ class Stepper:
         self.log_popularity = self._tensor(np.log(data.counts.relative_popularity).astype(np.float32))
         self.has_content = np.diff(data.item_features.offsets) > 0
         self.has_events = data.counts.item_events > 0
+        self.lost = self._tensor(np.where(self.has_events | self.has_content, 1, LOST_NORM).astype(np.float32))
+        """What is left of the length of an item [n] of which nothing is known."""
         self.competing = np.flatnonzero(self.has_events)
         self.log_q = self._log_q()
         self._place = np.zeros(len(self.has_events), np.int64)
@@ -112,12 +119,14 @@ class Stepper:
         counts, recipe = self.data.counts, self.recipe
         if not recipe.negatives:
             return np.zeros(len(counts.item_events), np.float32)
-        # A set shows all events of its users; a moment shows those within its horizon, a newcomer as many as are asked.
+        # A set shows all its events, a window those within its horizons, which overlap, a newcomer what is asked.
         users = max(counts.users, 1)
         per_batch = recipe.users_per_batch / users
         if recipe.ordered:
-            asked = recipe.horizon.window + recipe.newcomers.share * recipe.newcomers.targets
-            per_batch *= asked / max(float(counts.item_events.sum() / users), 1.0)
+            horizon = recipe.horizon
+            found = float(min(horizon.asked * horizon.window, recipe.positions + horizon.window))
+            found += recipe.newcomers.share * recipe.newcomers.targets
+            per_batch *= found / max(float(counts.item_events.sum() / users), 1.0)
         return log_inclusion(counts.item_events, per_batch, recipe.negatives / max(len(self.competing), 1))
 
     def __call__(self, examples: Examples, rate: float, random: np.random.Generator) -> Tensor:
@@ -131,8 +140,7 @@ class Stepper:
         leaves: list[tuple[LazyTable, Tensor, Tensor]] = []
         vectors = self._item_vectors(rows, random, leaves)
         known = self._content(self.towers.user_slots, features, joint.user_slots, leaves)
-        pool = self.pool_weights(self._tensor(rows))
-        queries = user_vectors(self.towers.dense, self._histories(examples), (vectors, pool), known)
+        queries = self.encode(examples, vectors, known, self._tensor(rows), self._generator(random))
         targets = self._targets(examples, n_candidates, joint.weight)
         log_q = self._tensor(self.log_q[rows[:n_candidates]])
         loss = shared_softmax(queries, vectors[:n_candidates], log_q, targets, self.recipe.temperature)
@@ -145,12 +153,13 @@ class Stepper:
         (targets, history, user_slots), (weight,) = self.ranks.gather(arrays, examples.target_weights.sum())
         return Joint(targets, history, user_slots if self.ranks.alone else np.unique(user_slots), weight)
 
-    def pool_weights(self, rows: Tensor | None = None) -> Tensor:
-        """Weight of items in a history [c], of all items [n] by default: popularity damped, and length undone."""
-        log_popularity, norms = self.log_popularity, self.norms
-        if rows is not None:
-            log_popularity, norms = log_popularity[rows], norms[rows]
-        return torch.exp(-self.towers.dense["pool_power"] * log_popularity) / norms
+    def damping(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """How much items count in a history [c] by their popularity; of all items [n] by default."""
+        return torch.exp(-self.towers.dense["pool_power"] * self.log_popularity[rows])
+
+    def pool_weights(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """The same for item vectors, whose length is undone."""
+        return self.damping(rows) / self.norms[rows]
 
     def _rows(self, joint: Joint, random: np.random.Generator) -> tuple[Ints, int]:
         """Distinct item rows that the step needs, and how many of them, from the first, compete.
@@ -199,52 +208,86 @@ class Stepper:
         leaves.append((table, index, leaf))
         return bag_sums(leaf, TorchBag.of(bag, np.searchsorted(slots, bag.slots), self.device))
 
-    def _histories(self, examples: Examples) -> Histories:
+    def _generator(self, random: np.random.Generator) -> torch.Generator | None:
+        """What draws on the device; seeded by `random`, whose state is all that a checkpoint keeps."""
+        if not self.recipe.dropped:
+            return None
+        return torch.Generator(self.device).manual_seed(int(random.integers(2**63)))
+
+    def encode(
+        self,
+        examples: Examples,
+        vectors: Tensor,
+        features: Tensor | None,
+        rows: Tensor | slice = slice(None),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Query vectors [q, d] of the moments of examples.
+
+        `vectors` [c, d] are those of the rows of a step, or of the whole catalogue, `features` [b, d] the users' sums.
+        """
+        places = self._places(examples.history) if isinstance(rows, Tensor) else examples.history
+        if self.recipe.ordered:
+            items = (unit(vectors), self.damping(rows) * self.lost[rows])
+            return self._attended(replace(examples, history=places), items, features, generator)
         lengths = examples.history_lengths
-        return Histories(
-            self._tensor(self._places(examples.history)),
+        histories = Histories(
+            self._tensor(places),
             self._tensor(examples.history_weights),
-            self._tensor(examples.history_positions),
             self._tensor(np.repeat(np.arange(len(lengths)), lengths)),
             self._tensor(np.concatenate([[0], np.cumsum(lengths)])),
         )
+        items = (vectors, self.pool_weights(rows))
+        return pooled_vectors(self.towers.dense, histories, items, features, self.recipe.temperature)
+
+    def _attended(
+        self,
+        examples: Examples,
+        items: tuple[Tensor, Tensor],
+        features: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Short histories and long ones are rectangles of their own: a newcomer's would be empty but for one corner."""
+        short = examples.history_lengths <= SHORT_HISTORY
+        parts = [part for part in (np.flatnonzero(short), np.flatnonzero(~short)) if len(part)]
+        found, order = [], []
+        for part in parts or [_NO_ROWS]:  # who has no user in a step still has gradients, of zeros
+            windows = Windows.of(examples.only(part), self.device)
+            known = None if features is None else features[self._tensor(part)]
+            found.append(attended_vectors(self.towers.dense, windows, items, known, self.recipe.dropped, generator))
+            order.append(np.flatnonzero(np.isin(examples.owners, part)))
+        return torch.cat(found)[self._tensor(np.argsort(np.concatenate(order)))]
 
     def queries(self, events: Interactions, users: NDArray[np.integer], vectors: Tensor) -> Tensor:
         """Query vectors [b, d] of users from their `events`, item `vectors` [n, d] given."""
+        blocks = np.split(np.asarray(users), range(QUERY_BLOCK, len(users), QUERY_BLOCK))
+        return torch.cat([self._last_queries(events, block, vectors) for block in blocks])
+
+    def _last_queries(self, events: Interactions, users: NDArray[np.integer], vectors: Tensor) -> Tensor:
         lengths = np.minimum(events.lengths[users], self.recipe.positions)
-        ends = events.offsets[np.asarray(users) + 1]
-        past = ragged(ends - lengths, lengths)
-        items = events.items[past].astype(np.int64)
-        histories = Histories(
-            self._tensor(items),
-            self._tensor(events.weights[past]),
-            self._tensor(np.repeat(ends, lengths) - 1 - past),
-            self._tensor(np.repeat(np.arange(len(lengths)), lengths)),
-            self._tensor(np.concatenate([[0], np.cumsum(lengths)])),
-        )
+        past = ragged(events.offsets[users + 1] - lengths, lengths)
         features = None
         if len(self.towers.user_slots):
             bag = self.data.user_features.take(users)
             features = bag_sums(self.towers.user_slots.values, TorchBag.of(bag, bag.slots, self.device))
-        return user_vectors(self.towers.dense, histories, (vectors, self.pool_weights()), features)
+        return self.encode(Examples.now(users, events.items[past], events.weights[past], lengths), vectors, features)
 
     def _targets(self, examples: Examples, n_candidates: int, weight: float) -> Targets:
         """Targets with weights that sum to 1 over all ranks; `weight` was their sum.
 
-        What a moment's history holds is known; a set's is its target, too.
+        What came before a moment is known; a set's is its target, too.
         """
-        known = _NO_ROWS
-        owners = known
+        owners = places = _NO_ROWS
         if self.recipe.ordered:
-            known = self._places(examples.history)
-            owners = np.repeat(np.arange(len(examples.history_lengths)), examples.history_lengths)
-        competing = known < n_candidates
+            owners, events = examples.known()
+            places = self._places(examples.history)[events]
+        competing = places < n_candidates
         return Targets(
-            self._tensor(examples.target_owners),
+            self._tensor(examples.target_moments),
             self._tensor(self._places(examples.targets)),
             self._tensor(examples.target_weights / weight),
             self._tensor(owners[competing]),
-            self._tensor(known[competing]),
+            self._tensor(places[competing]),
         )
 
     def _move(self, loss: Tensor, leaves: list[tuple[LazyTable, Tensor, Tensor]], rate: float) -> Tensor:
@@ -269,8 +312,7 @@ class Stepper:
         direction at a length at which it is found last but is no zero.
         """
         bag = self.data.item_features
-        lost = self._tensor(~self.has_events & ~self.has_content)
-        norms = torch.where(lost, self.norms * LOST_NORM, self.norms)
+        norms = self.norms * self.lost
         if not len(self.towers.item_slots):
             return item_vectors(self.towers.items.values, None, norms)
         content = bag_sums(self.towers.item_slots.values, TorchBag.of(bag, bag.slots, self.device))
@@ -281,18 +323,30 @@ class Stepper:
     def _among_neighbours(self, vectors: Tensor, norms: Tensor, content: ContentArrays) -> Tensor:
         """Turn cold items towards their TF-IDF neighbours among hot items, the more the fewer events they have.
 
-        An item's own direction counts as its events and one, the mean direction of the neighbours as the events that
-        it lacks to be hot. A block of items at a time: the neighbours' vectors of a million are 5 GB.
+        An item's own direction counts as its events and one, the mean direction of the neighbours as the part of being
+        hot that it lacks. A block of items at a time: the neighbours' vectors of a million are 5 GB.
         """
         counts = self.data.counts.item_events
         cold = np.flatnonzero((counts < HOT_EVENTS) & (content.similarities > 0).any(axis=1))
         turned = vectors.clone()
         for block in np.split(cold, range(NEIGHBOUR_BLOCK, len(cold), NEIGHBOUR_BLOCK)):
-            places = self._tensor(np.maximum(content.neighbours[block], 0).astype(np.int64))
-            weights = self._tensor(np.maximum(content.similarities[block], 0))
-            around = unit(torch.einsum("ckd,ck->cd", unit(vectors[places]), weights))
             own = self._tensor((counts[block] + 1).astype(np.float32)).unsqueeze(1)
             rows = self._tensor(block)
-            directions = unit(unit(vectors[rows]) * own + around * (HOT_EVENTS - own + 1))
-            turned[rows] = directions * norms[rows].unsqueeze(1)
+            around = self._around(block, vectors, content) * (1 - (own - 1) / HOT_EVENTS)
+            turned[rows] = unit(unit(vectors[rows]) * own + around) * norms[rows].unsqueeze(1)
         return turned
+
+    def _around(self, rows: NDArray[np.integer], vectors: Tensor, content: ContentArrays) -> Tensor:
+        """Mean direction of the neighbours of some items [c, d]; zeros where there are none."""
+        places = self._tensor(np.maximum(content.neighbours[rows], 0).astype(np.int64))
+        weights = self._tensor(np.maximum(content.similarities[rows], 0))
+        return unit(torch.einsum("ckd,ck->cd", unit(vectors[places]), weights))
+
+    @torch.no_grad()
+    def unheard_of(self, rows: NDArray[np.integer], vectors: Tensor) -> Tensor:
+        """Directions [c, d] that some items would have if training had never seen them; `vectors` [n, d] of all."""
+        bag = self.data.item_features.take(rows)
+        directions = unit(bag_sums(self.towers.item_slots.values, TorchBag.of(bag, bag.slots, self.device)))
+        if self.neighbours is None:
+            return directions
+        return unit(directions + self._around(rows, vectors, self.neighbours))

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 
 from contracts.interactions import Interactions
-from training_job.batches import first_touches
+from training_job.first_touches import first_touches
+from training_job.user_sample import sample_users
 
 POWER_ITERATIONS = 4
 """scikit-learn's rule for few components; more do not change what training makes of it."""
 
 
 def spectral_start(interactions: Interactions, dimensions: int, seed: int) -> NDArray[np.float32]:
-    """Unit vectors [n_items, dimensions]; a random direction for an item without events."""
+    """Unit vectors [n_items, dimensions]; a random direction for an item without events. Of a sample of many users."""
+    interactions = sample_users(interactions, seed)
     pairs = interactions.select(first_touches(interactions))
     start = np.zeros((interactions.n_items, dimensions), np.float32)
     rank = min(dimensions, interactions.n_users - 1, interactions.n_items - 1)

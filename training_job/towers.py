@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from contracts.feature_encoder import Bag
+from contracts.fitted import DEPTHS, FOLD_STEPS
 from training_job.lazy_adam import LazyTable
 
 POOL_EPSILON = 1e-6
@@ -28,6 +29,12 @@ POOL_POWER = 0.15
 little where catalogues are sparse (.3 was best on Gowalla), and all there is where they are dense (0 on MovieLens)."""
 SLOT_SPREAD = 0.05
 """Start of embeddings of features: small beside the unit id part, so that content begins as a whisper."""
+MATCH_SPREAD = 0.1
+"""Start of what a head looks for: logits of about 1, so that it looks at something from the first step."""
+VALUE_SPREAD = 0.02
+"""And of what it says: a whisper."""
+STRIDE = 0.6
+"""Start of the length of a step of folding in."""
 
 
 @dataclass
@@ -41,7 +48,8 @@ class Towers:
     user_slots: LazyTable
     """[n_user_slots, d]"""
     dense: dict[str, Tensor]
-    """pool_power [], positions [L], hidden_weight [d, h], hidden_bias [h], output_weight [h, d], output_bias [d]."""
+    """pool_power [], positions [L], hidden_weight [d, h], hidden_bias [h], output_weight [h, d], output_bias [d];
+    depth [D, d]; of H heads match, value [H, d, d], recency [H, L]; crowd [K, d], crowd_bias [K], stride []."""
 
     @property
     def lazy(self) -> dict[str, LazyTable]:
@@ -54,11 +62,19 @@ class Towers:
 
 
 def fresh_towers(
-    id_parts: NDArray[np.float32], n_slots: tuple[int, int], shape: tuple[int, int], random: np.random.Generator
+    id_parts: NDArray[np.float32],
+    n_slots: tuple[int, int],
+    shape: tuple[int, int, int],
+    random: np.random.Generator,
+    crowd: NDArray[np.float32] | None = None,
 ) -> Towers:
-    """Untrained towers around given id parts [n, d]; `n_slots` of (items, users), `shape` is (L, h)."""
+    """Untrained towers around given id parts [n, d]; `n_slots` of (items, users), `shape` is (L, h, H).
+
+    `crowd` [K, d] are directions that stand for the catalogue at first; none by default.
+    """
     d = id_parts.shape[1]
-    positions, hidden = shape
+    positions, hidden, heads = shape
+    halves = 2.0 ** -(2 * torch.arange(heads) + 3)  # each head fades four times as slowly as the one before it
 
     def noise(*size: int, spread: float = SLOT_SPREAD) -> Tensor:
         return torch.from_numpy((random.standard_normal(size) * spread).astype(np.float32))
@@ -70,6 +86,13 @@ def fresh_towers(
         "output_weight": torch.zeros(hidden, d),  # the residual layer begins as nothing
         "output_bias": noise(d),
         "pool_power": torch.tensor(POOL_POWER),
+        "depth": torch.zeros(DEPTHS if heads else 0, d),
+        "match": noise(heads, d, d, spread=MATCH_SPREAD),
+        "value": noise(heads, d, d, spread=VALUE_SPREAD),
+        "recency": -halves.unsqueeze(1) * torch.arange(positions),
+        "crowd": torch.zeros(0, d) if crowd is None else torch.from_numpy(crowd),
+        "crowd_bias": torch.zeros(0 if crowd is None else len(crowd)),
+        "stride": torch.tensor(STRIDE),
     }
     return Towers(
         LazyTable(torch.from_numpy(id_parts)),
@@ -120,33 +143,57 @@ def item_vectors(id_parts: Tensor, content: Tensor | None, norms: Tensor) -> Ten
 
 @dataclass(frozen=True)
 class Histories:
-    """Recent events of b users, ragged; every array but the offsets has one entry per event."""
+    """Sets of b users, ragged; every array but the offsets has one entry per event."""
 
     places: Tensor
     """Which row of the item vectors of the step."""
     weights: Tensor
     """Of the events."""
-    positions: Tensor
-    """0 for the newest event of a user, rising into the past, below L."""
     owners: Tensor
     """Which user of the batch, ascending."""
     offsets: Tensor
     """[b + 1]"""
 
 
-def user_vectors(
-    dense: dict[str, Tensor], histories: Histories, items: tuple[Tensor, Tensor], features: Tensor | None
+def pooled_vectors(
+    dense: dict[str, Tensor],
+    histories: Histories,
+    items: tuple[Tensor, Tensor],
+    features: Tensor | None,
+    temperature: float,
 ) -> Tensor:
-    """Query vectors [b, d] of unit length.
+    """Query vectors [b, d] of unit length, of histories without order: no head looks at them.
 
     `items` are the item vectors [c, d] and pooling weights [c] of the step, `features` summed embeddings [b, d].
     """
     vectors, pool = items
-    attention = histories.weights * dense["positions"][histories.positions]
-    bag = TorchBag(histories.places, attention * pool[histories.places], histories.offsets)
-    squares = attention.new_zeros(len(histories.offsets) - 1).index_add(0, histories.owners, attention.square())
+    weights = histories.weights
+    sums = weights.new_zeros(len(histories.offsets) - 1, 2)
+    squares, sizes = sums.index_add(0, histories.owners, torch.stack([weights.square(), weights.abs()], 1)).unbind(1)
+    bag = TorchBag(histories.places, weights * pool[histories.places], histories.offsets)
     x = bag_sums(vectors, bag) / (squares.unsqueeze(1) + POOL_EPSILON).sqrt()
     x = x + dense["output_bias"] if features is None else x + features + dense["output_bias"]
-    if dense["hidden_bias"].numel():
-        x = x + torch.relu(x @ dense["hidden_weight"] + dense["hidden_bias"]) @ dense["output_weight"]
-    return unit(x)
+    query = unit(residual(dense, x))
+    if not dense["crowd_bias"].numel():
+        return query
+    sizes = sizes.unsqueeze(1)
+    means = bag_sums(vectors, TorchBag(histories.places, weights, histories.offsets)) / sizes.clamp_min(SHORTEST)
+    return folded_in(dense, query, means, (sizes > 0).to(query), temperature)
+
+
+def folded_in(dense: dict[str, Tensor], query: Tensor, means: Tensor, known: Tensor, temperature: float) -> Tensor:
+    """Queries [b, d] after some steps up the likelihood of their own histories; see `retrieval/user_tower.py`.
+
+    `means` [b, d] of the item vectors of a history, `known` [b, 1] is 1 where there is one and 0 elsewhere.
+    """
+    for _ in range(FOLD_STEPS):
+        shares = torch.softmax(query @ dense["crowd"].T / temperature + dense["crowd_bias"], dim=1)
+        query = unit(query + dense["stride"] * known * (means - shares @ dense["crowd"]))
+    return query
+
+
+def residual(dense: dict[str, Tensor], x: Tensor) -> Tensor:
+    """x [b, d] and what the hidden units make of it; x where there are none."""
+    if not dense["hidden_bias"].numel():
+        return x
+    return x + torch.relu(x @ dense["hidden_weight"] + dense["hidden_bias"]) @ dense["output_weight"]

@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 from contracts.errors import NotEnoughData
 from contracts.ids import IdTable
 from contracts.interactions import Interactions
+from contracts.large_arrays import room
 from contracts.schema import DatasetSchema
 from evaluation.metrics.hits import find_hits
 from evaluation.metrics.ndcg import ndcg
+from evaluation.pairs import pair_keys
 from evaluation.splits import Split, new_items
 from training_job.batches import ragged
+from training_job.first_touches import first_touches
 
 SLICE_EVENTS: Final = 20_000
 """Newest events to hold out by time: some thousand users, at which a paired interval is about 2 % wide."""
@@ -72,20 +75,15 @@ class Validation:
 
 def hold_out(interactions: Interactions, schema: DatasetSchema, user_ids: pl.Series, seed: int) -> Validation:
     """Cut the slice. Raises NotEnoughData where nothing new can be held out."""
-    random = np.random.default_rng(seed)
-    cut = None
-    if schema.timed and len(interactions) and interactions.times.min() < interactions.times.max():
-        held, cut = _newest(interactions)
-    elif schema.ordered:
-        held = _last_events(interactions, _some_users(interactions, random))
-    else:
-        held = _random_events(interactions, _some_users(interactions, random), random)
-    train = interactions.select(~held)
-    test = new_items(interactions.select(held), train)
+    train, test, cut = _divided(interactions, *_held(interactions, schema, np.random.default_rng(seed)))
+    if len(test) == 0:
+        train, test, cut = _divided(interactions, *_held_news(interactions, schema, np.random.default_rng(seed)))
     if len(train) == 0 or len(test) == 0:
         raise NotEnoughData(
-            f"holding out a validation slice leaves {len(train)} training events and {len(test)} items to find.",
-            fix="Give users more events: at least two users with two different items each.",
+            f"{len(interactions)} events of {np.count_nonzero(interactions.lengths)} users: nobody has two different "
+            "items of positive weight, so nothing can be held out to judge by.",
+            fix="Give at least one user events with two different items; [event_weights] of schema.toml says which "
+            "count.",
         )
     tunes = (user_ids.hash(seed=0).to_numpy() & np.uint64(1)).astype(bool)[test.users]
     if tunes.all() or not tunes.any():  # one user: both halves are the same, which beats none
@@ -95,14 +93,60 @@ def hold_out(interactions: Interactions, schema: DatasetSchema, user_ids: pl.Ser
     )
 
 
+def _divided(
+    interactions: Interactions, held: NDArray[np.bool_], cut: int | None
+) -> tuple[Interactions, Interactions, int | None]:
+    """Training events, what is to be found, and the cut. `held` is overwritten."""
+    later = interactions.select(held)
+    train = interactions.select(np.logical_not(held, out=held))
+    return train, new_items(later, train), cut
+
+
+def _held(
+    interactions: Interactions, schema: DatasetSchema, random: np.random.Generator
+) -> tuple[NDArray[np.bool_], int | None]:
+    """Which events [n_events] the slice takes, and the newest time before it where it is cut by time."""
+    if schema.timed and len(interactions) and interactions.times.min() < interactions.times.max():
+        return _newest(interactions)
+    users = _some_users(interactions, random)
+    if schema.ordered:
+        return _last_events(interactions, users), None
+    return _random_events(interactions, users, random), None
+
+
+def _held_news(
+    interactions: Interactions, schema: DatasetSchema, random: np.random.Generator
+) -> tuple[NDArray[np.bool_], int | None]:
+    """The same where all that `_held` finds are repeats or dislikes (a log sent twice, one robot's last hour).
+
+    Cut is what was new to its user; what came after it, or is of the same pair where there is no order, goes with it.
+    """
+    touched = first_touches(interactions)
+    news = interactions.select(touched)
+    held, cut = _held(news, schema, random)
+    if cut is not None:
+        return interactions.times > cut, cut
+    if not schema.ordered:
+        return np.isin(pair_keys(interactions), pair_keys(news.select(held))), None
+    starts, ends = np.flatnonzero(touched)[held], interactions.offsets[news.users[held] + 1]
+    since = np.zeros(len(interactions), np.bool_)
+    since[ragged(starts, ends - starts)] = True
+    return since, None
+
+
 def _newest(interactions: Interactions) -> tuple[NDArray[np.bool_], int]:
     """The newest events, and the newest time before them."""
     times = interactions.times
     share = float(np.clip(SLICE_EVENTS / len(times), *NEWEST_SHARE))
-    cut = np.partition(times, place := max(0, int(len(times) * (1 - share)) - 1))[place]
+    place = max(0, int(len(times) * (1 - share)) - 1)
+    ordered = room(len(times), np.int64, times)
+    ordered[:] = times
+    ordered.partition(place)
+    cut = int(ordered[place])
     if cut == times.max():
-        cut = times[times < cut].max()
-    return times > cut, int(cut)
+        earlier = np.less(times, cut, out=room(len(times), np.bool_, times))
+        cut = int(np.max(times, where=earlier, initial=times.min()))
+    return np.greater(times, cut, out=room(len(times), np.bool_, times)), cut
 
 
 def _some_users(interactions: Interactions, random: np.random.Generator) -> NDArray[np.integer]:
@@ -113,7 +157,7 @@ def _some_users(interactions: Interactions, random: np.random.Generator) -> NDAr
 
 
 def _last_events(interactions: Interactions, users: NDArray[np.integer]) -> NDArray[np.bool_]:
-    held = np.zeros(len(interactions), np.bool_)
+    held = room(len(interactions), np.bool_, interactions.items)
     held[interactions.offsets[users + 1] - 1] = True
     return held
 
@@ -122,14 +166,11 @@ def _random_events(
     interactions: Interactions, users: NDArray[np.integer], random: np.random.Generator
 ) -> NDArray[np.bool_]:
     """A random part of the events of some users, at least one of each and never all."""
-    chosen = np.zeros(interactions.n_users, np.bool_)
-    chosen[users] = True
-    events = np.flatnonzero(chosen[interactions.users])
-    owners = interactions.users[events]
-    order = np.lexsort((random.random(len(events)), owners))
     lengths = interactions.lengths[users]
+    events, owners = ragged(interactions.offsets[users], lengths), np.repeat(users, lengths)
+    order = np.lexsort((random.random(len(events)), owners))
     place = np.arange(len(events)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    held = np.zeros(len(interactions), np.bool_)
+    held = room(len(interactions), np.bool_, interactions.items)
     held[events[order[place < np.repeat(np.maximum(1, (lengths * SET_SHARE).astype(np.int64)), lengths)]]] = True
     return held
 
@@ -169,4 +210,4 @@ def _block_ndcg(scores: torch.Tensor, split: Split, users: NDArray[np.int32]) ->
     owners = torch.from_numpy(np.repeat(np.arange(len(users)), lengths))
     scores[owners, torch.from_numpy(split.train.items[known].astype(np.int64))] = -torch.inf
     top = scores.topk(min(PLACES, scores.shape[1])).indices.cpu().numpy()
-    return ndcg(find_hits(top, split.test, users), PLACES)
+    return ndcg(find_hits(top, split.test.take(users), np.arange(len(users))), PLACES)

@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 
 from contracts.feature_encoder import FeatureEncoder
 from contracts.fitted import FittedModel
+from training_job.attention import STEEPNESS
 from training_job.step import Stepper
 from training_job.towers import TorchBag, Towers, bag_sums
 
 
 def can_continue(model: FittedModel, towers: Towers) -> bool:
     """Whether a release has towers of the same shape."""
-    shapes = (model.tower.positions.shape, model.tower.hidden_weight.shape, model.items.two_tower.shape[1:])
-    dense = towers.dense
-    return shapes == (
-        tuple(dense["positions"].shape),
-        tuple(dense["hidden_weight"].shape),
-        tuple(towers.items.values.shape[1:]),
+    names = ("positions", "match", "recency", "hidden_weight", "crowd")
+    return model.items.two_tower.shape[1:] == towers.items.values.shape[1:] and all(
+        getattr(model.tower, name).shape == towers.dense[name].shape for name in names
     )
 
 
@@ -39,7 +37,8 @@ def continue_from(
     _copy_terms(towers.item_slots.values, encoders[1], model.tower.item_slots, model.item_encoder)
     for name, tensor in towers.dense.items():
         if name != "pool_power":  # a release holds the weights that it made; the exponent is learned again at once
-            tensor.copy_(torch.from_numpy(np.array(getattr(model.tower, name))))
+            served = torch.from_numpy(np.array(getattr(model.tower, name)))
+            tensor.copy_(served / STEEPNESS if name in ("match", "value") else served)
     old = model.items.ids.rows(item_ids.to_list())
     known = np.flatnonzero((old >= 0) & (_lengths(model.items.two_tower)[old] > 0))
     directions = model.items.two_tower[old[known]]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from contracts.errors import ReleaseCorrupt
 from contracts.fitted import Bundle, FittedModel, from_bundle, to_bundle
+from retrieval.user_tower import encode_user
 from tests.toy_world import toy_model
 
 
@@ -56,3 +58,19 @@ def test_titles_for_other_items_are_refused() -> None:
     model: FittedModel = toy_model()
     with pytest.raises(ReleaseCorrupt, match="titles"):
         from_bundle(to_bundle(replace(model, titles=model.titles[1:])))
+
+
+def test_a_release_of_before_heads_and_crowds_is_read_as_having_none() -> None:
+    model = toy_model(heads=0)
+    bundle = to_bundle(model)
+    new = {"depth", "match", "value", "recency", "crowd", "crowd_bias"}
+    tower = {name: array for name, array in bundle.tensors["tower"].items() if name not in new}
+    words = msgspec.json.decode(bundle.documents["vocabulary.json"])
+    documents = {**bundle.documents, "vocabulary.json": msgspec.json.encode(
+        {name: value for name, value in words.items() if name not in ("stride", "sharpness")})}  # fmt: skip
+    read = from_bundle(replace(bundle, tensors={**bundle.tensors, "tower": tower}, documents=documents))
+    rows, weights = np.arange(7, dtype=np.int32), np.ones(7, np.float32)
+    np.testing.assert_array_equal(
+        encode_user(read.tower, read.items, rows, weights), encode_user(model.tower, model.items, rows, weights)
+    )
+    assert len(read.tower.match) == len(read.tower.crowd) == len(read.tower.depth) == 0

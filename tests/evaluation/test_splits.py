@@ -13,6 +13,7 @@ from contracts.schema import DatasetSchema, TimeMeaning
 from evaluation.pairs import pair_keys
 from evaluation.splits import (
     Split,
+    cold_user_fold,
     cold_users,
     given_split,
     global_time_cut,
@@ -107,6 +108,38 @@ def test_cold_users_compare_across_supports(world: Interactions, seed: int) -> N
         assert (split.known.lengths[split.judged] == 3).all(), "another mask for another k"
         assert np.array_equal(pair_keys(split.test), pair_keys(first.test))
     assert np.isin(pair_keys(splits[1].histories), pair_keys(splits[3].histories)).all()
+
+
+@given(worlds(), st.integers(0, 3))
+def test_every_user_that_can_be_held_out_is_in_one_fold(world: Interactions, seed: int) -> None:
+    held: list[int] = []
+    for fold in range(3):
+        try:
+            splits = cold_user_fold(world, fold, 3, (0, 2), seed)
+        except NotEnoughData:
+            continue
+        for split in splits.values():
+            check_no_leak(split, world)
+            assert (split.train.lengths[split.judged] == 0).all(), "a held-out user is in training"
+        held += splits[2].judged.tolist()
+    assert len(held) == len(set(held))
+    distinct = [len(set(world.items[world.of(user)].tolist())) for user in range(world.n_users)]
+    assert set(held) <= {user for user, number in enumerate(distinct) if number > 2}
+
+
+def test_folds_show_a_user_the_same_items_and_leave_nobody_out() -> None:
+    users, items = np.divmod(np.arange(60), 6)
+    world = Interactions.from_events(users, items, items, np.ones(60), 10, 6)
+    folds = [cold_user_fold(world, fold, 5, (0, 3), seed=1)[3] for fold in range(5)]
+    assert sorted(np.concatenate([split.judged for split in folds]).tolist()) == list(range(10))
+    assert {len(split.judged) for split in folds} == {2}
+    (whole,) = (cold_user_fold(world, 0, 2, (0, 3), seed=1)[3],)
+    for split in folds:
+        for user in set(split.judged) & set(whole.judged):
+            shown, again = split.histories, whole.histories
+            assert shown.items[shown.of(user)].tolist() == again.items[again.of(user)].tolist()
+    with pytest.raises(NotEnoughData, match="too few for 20 folds"):
+        cold_user_fold(world, 15, 20, (0, 3))
 
 
 def hand_world() -> Interactions:

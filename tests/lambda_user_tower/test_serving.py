@@ -270,7 +270,7 @@ def test_health_says_what_serves(tmp_path: Path) -> None:
     health = body_of(edge(http("GET", "/v1/health")))
     assert (health["status"], health["publication"], health["sequence"], health["n_items"]) == ("ok", "p1", 1, 200)
     assert 0 <= health["age_seconds"] < 60
-    assert health["versions"] == {"release": "1-2", "schema": "1-1", "feature_encoder": "1-1"}
+    assert health["versions"] == {"release": "1-3", "schema": "1-1", "feature_encoder": "1-1"}
     bad = seal(tmp_path, toy_model(seed=1))
     (tmp_path / "releases" / bad / "golden.json").write_text("[]")
     publish(tmp_path, bad)

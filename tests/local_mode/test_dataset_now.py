@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
+from contracts import large_arrays
 from contracts.live import LiveItem, features_digest, session_user
 from contracts.schema import DatasetSchema, FeatureKind, TimeMeaning
-from data_sources.dataset import Dataset, open_dataset
+from data_sources import streamed
+from data_sources.dataset import Dataset, open_dataset, write_dataset
 from data_sources.generator import WorldSettings, generate
 from local_mode import retrain as retrain_module
-from local_mode.dataset_now import dataset_now
+from local_mode.dataset_now import dataset_now, indexed_now
 from local_mode.retrain import retrain
 from stores.fresh_items import Put, SqliteFreshItems
 from stores.identities import SqliteIdentities
@@ -71,6 +74,27 @@ def test_items_are_as_told_and_who_left_is_gone(tmp_path: Path, time: TimeMeanin
     with SqliteIdentities(tmp_path / LIVE_FILE) as identities:
         identities.bury("b", 30)
     assert dataset_now(a_dataset(time), tmp_path)[1] not in ("", digest)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_streamed_dataset_is_as_of_now_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool) -> None:
+    made = a_dataset()
+    write_dataset(tmp_path / "d", made.schema, made.events, made.users, made.items)
+    assert indexed_now(tmp_path / "d", tmp_path)[1] == ""
+    tell(tmp_path, "new", price=9)
+    if left:
+        with SqliteIdentities(tmp_path / LIVE_FILE) as identities:
+            identities.bury("a", 10)
+    wanted, digest = indexed_now(tmp_path / "d", tmp_path)
+    monkeypatch.setattr(streamed, "STREAM_ABOVE", 0)
+    monkeypatch.setattr(large_arrays, "MAPPED_BYTES", 1)
+    found, same = indexed_now(tmp_path / "d", tmp_path)
+    assert same == digest != ""
+    assert isinstance(found.interactions.items, np.memmap) == (not left)  # who leaves takes events along
+    assert found.interactions.items.tolist() == wanted.interactions.items.tolist()
+    assert found.interactions.times.tolist() == wanted.interactions.times.tolist()
+    assert found.users.equals(wanted.users)
+    assert dict(zip(found.item_ids, found.items["price"], strict=True)) == {"new": 9, "x": 1, "y": 2, "z": 3}
 
 
 def test_a_night_knows_the_new_item_and_lets_it_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

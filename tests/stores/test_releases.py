@@ -22,7 +22,7 @@ from contracts.errors import (
     TandemError,
 )
 from contracts.fitted import Bundle, catalogue_from_bundle, to_bundle
-from contracts.release import Manifest, Publication, read_manifest, release_digest
+from contracts.release import CURRENT_VERSION, Manifest, Publication, read_manifest, release_digest
 from stores.releases import Current, Releases
 from tests.stores.release_places import (
     BucketPlace,
@@ -128,7 +128,7 @@ def test_a_missing_file_is_named(place: ReleasePlace) -> None:
             open_it(manifest.id)
 
 
-@pytest.mark.parametrize("version", [0, 3, 99])
+@pytest.mark.parametrize("version", [0, CURRENT_VERSION + 1, 99])
 def test_a_release_of_another_format_version_is_refused_by_name(place: ReleasePlace, version: int) -> None:
     manifest = place.store.seal(trained(place.home))
     change(place, manifest, format_version=version)

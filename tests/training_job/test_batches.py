@@ -36,65 +36,103 @@ def test_first_touches_are_first_and_positive(events):
             seen.add((user, item))
 
 
-@settings(max_examples=200)
-@given(histories(), st.integers(1, 4), st.integers(1, 5), st.sampled_from([0.0, 0.5]), st.integers(0, 99))
-def test_a_moment_shows_the_past_and_asks_for_the_next_new_items(events, window, limit, gap_power, seed):
+@settings(max_examples=200, deadline=None)
+@given(
+    histories(),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.5]),
+    st.integers(0, 99),
+)
+def test_a_moment_knows_its_past_and_asks_for_the_next_new_items(events, window, limit, asked, gap_power, seed):
     touched = first_touches(events)
-    sampler = NextItems(events, limit, Horizon(window, 0.5, gap_power), batch=3)
+    sampler = NextItems(events, limit, Horizon(window, 0.5, gap_power, asked), batch=3)
     drawn = list(sampler.epoch(np.random.default_rng(seed)))
     users = np.concatenate([examples.users for examples in drawn]) if drawn else np.empty(0)
     assert sorted(users) == [user for user in range(events.n_users) if touched[events.of(user)].any()]
     for examples in drawn:
         ends = np.cumsum(examples.history_lengths)
+        of_moments = examples.known()
         for number, user in enumerate(examples.users):
-            span, own = events.of(user), examples.target_owners == number
-            new = [int(item) for item in events.items[span][touched[span]]]
-            targets = examples.targets[own].tolist()
-            first = new.index(targets[0])
-            assert targets == new[first : first + window]
-            assert np.all(np.diff(examples.target_weights[own] / _weights(events, span, touched, first, window)) < 0)
-            end = np.flatnonzero(touched[span])[first]
-            past = events.items[span][max(0, end - limit) : end]
-            history = slice(ends[number] - examples.history_lengths[number], ends[number])
-            assert examples.history[history].tolist() == past.tolist()
-            assert examples.history_positions[history].tolist() == list(range(len(past)))[::-1]
+            span = events.of(user)
+            new, at = events.items[span][touched[span]].tolist(), np.flatnonzero(touched[span])
+            start = ends[number] - examples.history_lengths[number]
+            moments = np.flatnonzero(examples.owners == number)
+            assert 1 <= len(moments) <= asked
+            assert len(set(examples.ends[moments])) == len(moments)
+            for moment in moments:
+                own = examples.target_moments == moment
+                targets = examples.targets[own].tolist()
+                first = new.index(targets[0])
+                assert targets == new[first : first + window]
+                assert np.all(
+                    np.diff(examples.target_weights[own] / _weights(events, span, touched, first, window)) < 0
+                )
+                past = examples.history[start : start + examples.ends[moment]].tolist()
+                assert past == events.items[span][at[first] - len(past) : at[first]].tolist()
+                assert len(past) > 0 or at[first] == 0
+                assert len(past) <= limit
+                assert of_moments[1][of_moments[0] == moment].tolist() == list(range(start, start + len(past)))
+            assert max(examples.ends[moments]) == examples.history_lengths[number] or asked < len(new)
+
+
+def test_any_window_of_a_long_history_is_shown_and_a_short_one_whole():
+    lengths = np.array([12, 3])
+    events = Interactions.from_events(np.repeat([0, 1], lengths), np.arange(15), np.arange(15), np.ones(15), 2, 15)
+    sampler, random = NextItems(events, 4, Horizon(1, 1.0, 0.0, 100), 2), np.random.default_rng(0)
+    shown = set()
+    for _ in range(300):
+        (examples,) = sampler.epoch(random)
+        parts = np.split(examples.history, np.cumsum(examples.history_lengths))
+        long, short = (parts[list(examples.users).index(user)].tolist() for user in (0, 1))
+        assert short == [12, 13]
+        assert long == list(range(long[0], long[0] + 4))
+        shown.add(long[0])
+    assert shown == set(range(8))
 
 
 @settings(max_examples=200, deadline=None)
 @given(histories(), st.integers(0, 4), st.integers(1, 5), st.sampled_from([0.5, 1.0]), st.integers(0, 99))
 def test_newcomers_are_shown_beside_the_moments_by_a_few_of_their_items(events, known, targets, share, seed):
-    newcomers = Newcomers(share, known, targets, weight=2.0)
-    plain = NextItems(events, 5, Horizon(3, 0.5, 0.0), batch=3)
-    sampler = NextItems(events, 5, Horizon(3, 0.5, 0.0), batch=3, newcomers=newcomers)
-    touched, moments = first_touches(events), [len(e.users) for e in plain.epoch(np.random.default_rng(seed))]
-    for examples, n_moments in zip(sampler.epoch(np.random.default_rng(seed)), moments, strict=True):
-        again = examples.users[n_moments:]
-        assert again.tolist() == examples.users[: round(share * n_moments)].tolist()
+    newcomers, horizon = Newcomers(share, known, targets, weight=2.0), Horizon(3, 0.5, 0.0, 100)
+    plain = NextItems(events, 5, horizon, batch=3)
+    sampler = NextItems(events, 5, horizon, batch=3, newcomers=newcomers)
+    touched, batches = first_touches(events), list(plain.epoch(np.random.default_rng(seed)))
+    for place, (examples, moments) in enumerate(zip(sampler.epoch(np.random.default_rng(seed)), batches, strict=True)):
+        n_windows, n_moments = len(moments.users), len(moments.ends)
+        again = examples.users[n_windows:]
+        if place == 0:  # of the first batch the users are the same; later draws differ
+            assert again.tolist() == moments.users[: round(share * n_windows)].tolist()
         ends = np.cumsum(examples.history_lengths)
-        for number, user in enumerate(again, start=n_moments):
-            span, own = events.of(user), examples.target_owners == number
+        first = len(examples.ends) - len(again)
+        for number, user in enumerate(again, start=n_windows):
+            span, own = events.of(user), examples.target_moments == first + number - n_windows
             liked = dict(zip(events.items[span][touched[span]], events.weights[span][touched[span]], strict=True))
             history = slice(ends[number] - examples.history_lengths[number], ends[number])
             shown, asked = examples.history[history].tolist(), examples.targets[own].tolist()
             assert len(shown) <= min(known, len(liked) - 1)
+            assert examples.ends[first + number - n_windows] == len(shown)
             assert len(asked) == min(targets, len(liked) - len(shown))
             assert len({*shown, *asked}) == len(shown) + len(asked)
             assert {*shown, *asked} <= set(liked)
-            assert examples.history_positions[history].tolist() == list(range(len(shown)))[::-1]
             assert examples.history_weights[history].tolist() == [liked[item] for item in shown]
-            mean = np.mean([liked[item] for item in asked])
-            assert np.isclose(examples.target_weights[own].sum(), 2.0 * (1 + 0.5 + 0.25) * mean)
+        of_newcomers = examples.target_moments >= first
+        total = examples.target_weights[~of_newcomers].sum()
+        assert len(again) == 0 or np.isclose(examples.target_weights[of_newcomers].sum(), 2.0 * total)
+        assert place or first == n_moments
 
 
-def test_any_number_of_items_of_a_newcomer_is_as_likely_and_any_item_is_shown():
+def test_few_items_of_a_newcomer_are_likelier_than_many_and_any_item_is_shown():
     events = Interactions.from_events(np.zeros(6, int), np.arange(6), np.arange(6), np.ones(6), 1, 6)
-    sampler = NextItems(events, 5, Horizon(1, 1.0, 0.0), 1, Newcomers(1.0, 3, 2, 1.0))
+    sampler = NextItems(events, 5, Horizon(1, 1.0, 0.0, 100), 1, Newcomers(1.0, 3, 2, 1.0))
     random, lengths, shown = np.random.default_rng(0), [], []
     for _ in range(3_000):
         (examples,) = sampler.epoch(random)
         lengths.append(int(examples.history_lengths[1]))
         shown += examples.history[examples.history_lengths[0] :].tolist()
-    np.testing.assert_allclose(np.bincount(lengths) / len(lengths), 0.25, atol=0.03)
+    shares = np.diff(np.sqrt(np.arange(5) / 4))  # of squared uniform draws below 1/4, 2/4, 3/4, 1
+    np.testing.assert_allclose(np.bincount(lengths) / len(lengths), shares, atol=0.03)
     np.testing.assert_allclose(np.bincount(shown) / len(shown), 1 / 6, atol=0.03)
 
 
@@ -107,7 +145,7 @@ def test_a_set_asks_for_all_of_a_user_and_shows_a_part(events, seed):
     for examples in MaskedSets(events, 100, 0.4, batch=2).epoch(np.random.default_rng(seed)):
         ends = np.cumsum(examples.history_lengths)
         for number, user in enumerate(examples.users):
-            span, own = events.of(user), examples.target_owners == number
+            span, own = events.of(user), examples.target_moments == number
             liked = events.items[span][first_touches(events)[span]]
             assert sorted(examples.targets[own]) == sorted(liked)
             shown = examples.history[ends[number] - examples.history_lengths[number] : ends[number]]
@@ -141,7 +179,7 @@ def test_moments_are_drawn_by_the_pause_before_them(gap_power, expected):
     events = Interactions.from_events(
         np.zeros(4, int), np.arange(4), np.array([1_000, 1_010, 1_100, 1_105]), np.ones(4), 1, 4
     )
-    sampler, random = NextItems(events, 10, Horizon(1, 1.0, gap_power), 1), np.random.default_rng(0)
+    sampler, random = NextItems(events, 10, Horizon(1, 1.0, gap_power, 1), 1), np.random.default_rng(0)
     drawn = np.concatenate([next(sampler.epoch(random)).targets for _ in range(4_000)])
     chances = np.array([1, 10, 90, 5]) ** gap_power
     shares = chances / chances.sum()

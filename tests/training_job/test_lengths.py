@@ -11,6 +11,7 @@ import torch
 
 from contracts.interactions import Interactions
 from training_job.lengths import LONGEST, SHORTEST, choose_lengths, recent_lengths
+from training_job.popularity import Decay
 
 DAY = 86_400
 N_ITEMS = 6
@@ -42,9 +43,9 @@ def liking(item: int, noise: float = 0.0) -> Any:
 
 
 def test_recent_events_make_an_item_long() -> None:
-    recent = recent_lengths(events(), 7.0, 1.0)
+    recent, ever = (recent_lengths(Decay.of(events(), days).totals(events()), 1.0) for days in (7.0, None))
     assert recent.argmax() == 4
-    assert recent_lengths(events(), None, 1.0).argmax() in (0, 1, 2, 3)
+    assert ever.argmax() in (0, 1, 2, 3)
     assert ((recent >= SHORTEST) & (recent <= LONGEST)).all()
 
 

@@ -9,7 +9,7 @@ import pytest
 from contracts.errors import SettingsInvalid
 from training_job.settings import Effort, TrainingSettings
 
-CHOSEN = TrainingSettings(Effort.BEST, 7, True, "cpu", 3, 1.5, 9)
+CHOSEN = TrainingSettings(Effort.BEST, 7, True, "cpu", 3, 1.5, 9, "temperature=0.1,hidden=128")
 
 
 def _by_the_toolkit(hyperparameters):
@@ -59,6 +59,9 @@ def test_an_unknown_one_is_refused_with_those_there_are():
         {"device": "tpu"},
         {"effort": "heroic"},
         {"deterministic": "perhaps"},
+        {"tuned": "temperature=9"},
+        {"tuned": "temperature"},
+        {"tuned": "learning_rate=0.1"},
     ],
 )
 def test_a_value_that_makes_no_sense_is_named(given):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from contracts.schema import TimeMeaning
 from retrieval.user_tower import encode_users
 from training_job.assemble import tower_arrays
+from training_job.batches import Examples
 from training_job.fit import fit
 from training_job.settings import Effort, TrainingSettings
 from training_job.towers import SHORTEST, item_vectors, unit
@@ -16,9 +21,9 @@ PARITY = 1e-5
 """The figure of the design, per coordinate."""
 
 
-@pytest.fixture(scope="module")
-def world(clustered):
-    return clustered(n_users=1_200, n_items=80, per_user=30)
+@pytest.fixture(scope="module", params=[TimeMeaning.TIMESTAMP, TimeMeaning.NONE], ids=["heads", "crowd"])
+def world(clustered, request):
+    return clustered(n_users=1_200, n_items=80, per_user=30, time=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +34,9 @@ def trained(world):
 
     settings = TrainingSettings(effort=Effort.QUICK, threads=1)
     with TorchRuntime(settings) as runtime:
-        training = module._Fit(world, world.interactions, settings, runtime, lambda done, total, text: None)
-        stepper, _ = training._stepper(None)
-        training._train(stepper, None, 0)
+        training = module.Training(world, world.interactions, settings, runtime, lambda done, total, text: None)
+        stepper, _ = training.stepper()
+        training.train(stepper)
     return stepper
 
 
@@ -61,17 +66,37 @@ class _Items:
 
 
 def test_an_empty_history_has_a_gradient(trained):
-    """sqrt(0) in the pooling norm would make it NaN."""
+    """sqrt(0) in the pooling norm would make it NaN, and so would a share of nothing."""
     vectors = trained.catalogue()
     dense = {name: tensor.detach().clone().requires_grad_() for name, tensor in trained.towers.dense.items()}
-    nobody = np.zeros(2, np.int64)
-    from training_job.towers import Histories, user_vectors
-
-    empty = torch.zeros(0, dtype=torch.int64)
-    histories = Histories(empty, torch.zeros(0), empty, empty, torch.zeros(len(nobody) + 1, dtype=torch.int64))
-    queries = user_vectors(dense, histories, (vectors, torch.ones(len(vectors))), None)
-    queries.square().sum().backward()
+    trained = copy(trained)
+    trained.towers = replace(trained.towers, dense=dense)
+    nobody = Examples.now(np.arange(2), np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(2, np.int64))
+    trained.encode(nobody, vectors, None).square().sum().backward()
     assert all(bool(torch.isfinite(t.grad).all()) for t in dense.values() if t.grad is not None)
+    assert dense["output_bias"].grad is not None
+
+
+def test_a_moment_in_a_window_is_the_end_of_a_history(world, trained):
+    """All moments of a window at once are what each of them is alone, whatever else fills the rectangle."""
+    if not trained.recipe.ordered:
+        return
+    events, random = world.interactions, np.random.default_rng(0)
+    users = random.choice(np.flatnonzero(events.lengths >= 5), 40, replace=False)
+    vectors = trained.catalogue()
+    lengths = events.lengths[users]
+    at_once = replace(
+        Examples.now(users, events.take(users).items, events.take(users).weights, lengths),
+        owners=np.repeat(np.arange(40), 3),
+        ends=np.sort(random.integers(0, lengths[:, None] + 1, (40, 3)), axis=1).ravel(),
+    )
+    with torch.no_grad():
+        together = trained.encode(at_once, vectors, None)
+        for number, (owner, end) in enumerate(zip(at_once.owners, at_once.ends, strict=True)):
+            start = events.offsets[users[owner]]
+            past = slice(start, start + end)
+            alone = Examples.now(users[:1], events.items[past], events.weights[past], np.array([end]))
+            torch.testing.assert_close(together[number], trained.encode(alone, vectors, None)[0], atol=1e-5, rtol=0)
 
 
 def test_an_item_of_which_nothing_is_known_is_no_nan():

@@ -59,15 +59,19 @@ def part_of(batch: Examples, users: np.ndarray, rank: int, size: int) -> Example
     place = np.full(len(batch.users), -1)
     place[kept] = np.arange(len(kept))
     shown = np.isin(np.repeat(np.arange(len(batch.users)), batch.history_lengths), kept)
-    asked = np.isin(batch.target_owners, kept)
+    moments = np.flatnonzero(np.isin(batch.owners, kept))
+    moment = np.full(len(batch.ends), -1)
+    moment[moments] = np.arange(len(moments))
+    asked = np.isin(batch.target_moments, moments)
     return Examples(
         np.searchsorted(users, batch.users[kept]),
         batch.history[shown],
         batch.history_weights[shown],
-        batch.history_positions[shown],
         batch.history_lengths[kept],
+        place[batch.owners[moments]],
+        batch.ends[moments],
         batch.targets[asked],
-        place[batch.target_owners[asked]],
+        moment[batch.target_moments[asked]],
         batch.target_weights[asked],
     )
 
@@ -82,10 +86,14 @@ def a_stepper(kind: tuple[TimeMeaning, bool, bool], ranks: Ranks) -> Stepper:
     data = TrainingData(
         events, encode_table(items, indexed.items), encode_table(users, indexed.users), Counts.of(events)
     )
-    recipe = replace(derive_recipe(indexed.schema, events, Effort.QUICK), negatives=20 if sampled else 0, dimensions=8)
+    recipe = replace(
+        derive_recipe(indexed.schema, events, Effort.QUICK), negatives=20 if sampled else 0, dimensions=8, dropped=0.0
+    )
     random = np.random.default_rng(1)
     start = random.standard_normal((events.n_items, 8)).astype(np.float32)
-    towers = fresh_towers(start, (items.n_slots, users.n_slots), (recipe.positions, recipe.hidden), random)
+    towers = fresh_towers(
+        start, (items.n_slots, users.n_slots), (recipe.positions, recipe.hidden, recipe.heads), random
+    )
     return Stepper(towers, data, recipe, CPU, ranks)
 
 
