@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from cli.aws_options import DEFAULT_PREFIX, OutputsOption, PrefixOption, ProfileOption, RegionOption, Where
 from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, err, one_of, say
+from cli.tune import TunedOption, tuned_text
 
 if TYPE_CHECKING:
     from local_mode.aws.account import Account
@@ -29,6 +30,7 @@ def train(
     effort: Annotated[str, typer.Option(help="quick, standard or best: the budget, nothing else.")] = "standard",
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bytes twice; slower.")] = False,
+    tuned: TunedOption = None,
     instance: Annotated[str, typer.Option(help=f"Training instance; {_DEPLOYED}")] = "",
     count: Annotated[int, typer.Option(min=0, help=f"How many; 0, the {_DEPLOYED}")] = 0,
     image: Annotated[str, typer.Option(help="Training container; default: as deployed, or AWS's own for a GPU.")] = "",
@@ -62,7 +64,7 @@ def train(
         chosen = instance or deployed.training_instance
         request = Request(
             source=_source(stores, night, dataset),
-            settings=TrainingSettings(effort=Effort(effort), seed=seed, deterministic=deterministic),
+            settings=TrainingSettings(Effort(effort), seed, deterministic, tuned=tuned_text(tuned, effort)),
             image=image or image_for(deployed, stores.account.named_region(), chosen),
             instance=chosen,
             instances=count or int(deployed.training_instances or 1),

@@ -26,6 +26,7 @@ from cli import (
     run,
     serving,
     simulate,
+    tune,
 )
 from cli.console import err
 from contracts.errors import GateBlocked, TandemError
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 GROUPS = (
     run,
+    tune,
     data,
     releases,
     serving,

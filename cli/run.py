@@ -13,6 +13,7 @@ import typer
 from cli.console import DEFAULT_HOME, HomeOption, JsonFlag, emit, err, one_of, out, progress_bar, say, table
 from cli.evaluate import draw_evaluation
 from cli.serving import draw_slate
+from cli.tune import TunedOption, tuned_text
 
 if TYPE_CHECKING:
     from contracts.release import GateReport
@@ -42,6 +43,7 @@ def train(
         bool, typer.Option("--deterministic", help="The same bytes twice, on one thread.")
     ] = False,
     warm_start: Annotated[str | None, typer.Option(help="Release to continue from.")] = None,
+    tuned: TunedOption = None,
     no_publish: Annotated[bool, typer.Option("--no-publish", help="Stop before publishing.")] = False,
     index: IndexOption = "auto",
     engine_above: Annotated[
@@ -64,7 +66,7 @@ def train(
 
     one_of("--effort", effort, tuple(Effort))
     one_of("--index", index, tuple(Index))
-    settings = TrainingSettings(effort=Effort(effort), seed=seed, deterministic=deterministic)
+    settings = TrainingSettings(Effort(effort), seed, deterministic, tuned=tuned_text(tuned, effort))
     with progress_bar() as progress:
         done = retrain(
             dataset,

@@ -18,6 +18,7 @@ from contracts.errors import DeploymentInvalid, SettingsInvalid
 from infra.profiles import DEFAULT_PROFILE, FUNCTION_HOME, PROFILES, Deployment, NightSize
 from lambda_user_tower.settings import LambdaSettings
 from training_job.settings import Effort
+from training_job.tuned import RecipeChanges
 
 PREFIX_PATTERN: Final = "[a-z][a-z0-9-]{1,26}[a-z0-9]"
 """Of a domain name of OpenSearch, which has at most 28 characters and is the strictest of the names made with it."""
@@ -180,6 +181,14 @@ def _settings(name: str, value: Any) -> LambdaSettings:
         raise DeploymentInvalid(f"-c {name}: {error.message}", fix=error.fix) from error
 
 
+def _tuned(name: str, value: Any) -> str:
+    """What `tandem tune` prints; the data are not known here, so an entry of another kind of data fails in the job."""
+    try:
+        return RecipeChanges.of_text(str(value)).text
+    except SettingsInvalid as error:
+        raise DeploymentInvalid(f"-c {name}: {error.message}", fix=error.fix) from error
+
+
 _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "profile": _profile,
     "prefix": _matching(PREFIX_PATTERN, "3 to 28 lower-case letters, digits and hyphens, a letter first"),
@@ -202,6 +211,7 @@ _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "few_events_percent": _whole_number(0, 100),
     "engine_above": _whole_number(1, 100_000_000),
     "effort": _matching("|".join(Effort), f"one of {', '.join(Effort)}"),
+    "tuned": _tuned,
     "training_instance": _matching(_TRAINING_INSTANCE, "an instance type such as ml.m5.xlarge or ml.g5.xlarge"),
     "training_instances": _whole_number(1, MAX_INSTANCES),
     "training_image": _matching(_IMAGE, "the address of an image in ECR, with its tag"),

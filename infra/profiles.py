@@ -75,6 +75,8 @@ class NightSize:
     engine_above: int = HEAD_ITEMS
     """A catalogue of more items than this is searched in the domain."""
     effort: str = Effort.STANDARD.value
+    tuned: str = ""
+    """What `tandem tune` found better than the derived recipe, as `RecipeChanges.text`."""
     few_events_percent: int = 20
     """A day with fewer events than this part of a usual one is refused. 0: never."""
     history_days: int = 0

@@ -112,6 +112,7 @@ JOBS: Final = Contents(
     packages=(
         *("batch_job", "contracts", "data_sources", "evaluation", "reranking", "retrieval", "stores", "training_job"),
     ),
+    left_out=("training_job/tuning",),  # needs Optuna, and no job tunes
     libraries=(
         "--no-deps",  # the rest is in the image
         *("boto3", "botocore", "implicit", "jmespath", "msgspec", "polars", "polars-runtime-32", "python-dateutil"),

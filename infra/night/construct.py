@@ -59,7 +59,7 @@ WORK: Final = Path(f"{ML}/processing/tandem")
 def plan_of(deployment: Deployment) -> NightPlan:
     """The night of a deployment, with placeholders for what the stacks make."""
     size = deployment.night
-    hyperparameters = TrainingSettings(effort=Effort(size.effort)).to_hyperparameters()
+    hyperparameters = TrainingSettings(effort=Effort(size.effort), tuned=size.tuned).to_hyperparameters()
     if needs_torchrun(size.training_instance, size.training_instances):
         hyperparameters |= {MULTI_GPU_HYPERPARAMETER: "true"}
     return NightPlan(

@@ -60,10 +60,12 @@ def test_values_of_the_night_replace_single_knobs_of_its_size(built: dict[str, s
         poll_seconds="1",
         dataset="shop",
         effort="quick",
+        tuned="temperature=0.1,passes=1.5",
     ).night
     assert (night.night_enabled, night.spot, night.training_instances, night.poll_seconds) == (False, False, 2, 1)
     assert (night.night_schedule, night.time_zone) == ("cron(30 1 ? * MON-FRI *)", "Europe/Berlin")
     assert (night.training_instance, night.dataset, night.effort) == ("ml.g5.12xlarge", "shop", "quick")
+    assert night.tuned == "temperature=0.1,passes=1.5"
     assert night.processing_instance == "ml.m5.2xlarge", "what is not named stays as the profile has it"
 
 
@@ -114,6 +116,7 @@ def test_values_of_the_night_replace_single_knobs_of_its_size(built: dict[str, s
         ),
         ({"processing_instance": "ml.g5.xlarge"}, "-c processing_instance is 'ml.g5.xlarge'."),
         ({"effort": "heroic"}, "-c effort is 'heroic'. Give one of quick, standard, best."),
+        ({"tuned": "passes=20"}, "-c tuned: passes is 20. Give a number from 0.5 to 2, or leave it out."),
         ({"few_events_percent": 101}, "-c few_events_percent is 101. Give a whole number, 0 to 100."),
         ({"dataset": "../other"}, "-c dataset is '../other'."),
         ({"settings": "mmr"}, "-c settings is 'mmr'. Give JSON"),
