@@ -37,13 +37,13 @@ bench: ## speed and memory, side by side with what they are compared to (JSON in
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quality: ## the quality table from real files (DATA=../shared/data)
+bench-quality: ## the quality table from real files (DATA=../shared/data, ARGS="--only gowalla --markdown docs/quality.md")
 	@scripts/setup.sh local test
 	@$(BIN)/python -m benchmarks.quality --data $(or $(DATA),../shared/data) $(ARGS)
 
-bench-live: ## what first clicks, new users and new items get, and how soon (DATA=../shared/data)
+bench-live: ## what first clicks get, and how soon new items are there
 	@scripts/setup.sh local test
-	@$(BIN)/python -m benchmarks.live_quality --data $(or $(DATA),../shared/data) $(ARGS)
+	@$(BIN)/python -m benchmarks.live_quality $(ARGS)
 	@$(BIN)/python -m benchmarks.live_items
 
 bench-experiments: ## the statistics of tests held against what is true: assignment, A/A, coverage, off-policy, 200 worlds (half an hour)

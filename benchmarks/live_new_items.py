@@ -1,49 +1,56 @@
-"""New items: a tenth of ML-1M's films that training never heard of, for the users who watched them.
+"""New items: tenths of ML-1M's films that training never heard of, for the users who watched them.
 
 Neither their events nor their rows of the catalogue are there when the model is trained; each is then encoded from its
-features alone by `retrieval.fresh.FreshEncoder`, as a running service encodes what a client tells. Every user with such
-films among theirs is shown a list made from all their other films: of new films only, and of the whole catalogue.
-Beside it: the films whose TF-IDF neighbours (the nearest hot items, as a release keeps them) the user has, new films
-drawn from the user's categories at random, and, stated, TF-IDF over everything that the user has.
+features alone by `retrieval.fresh.FreshEncoder`, as a running service encodes what a client tells. Each user's last
+other film is held out, too: what finding new films costs is how much less often that one is found once the new ones
+compete. Every user is shown a list made from all their other films: of new films only, and of the whole catalogue.
+The rivals are in `new_item_rivals`: TF-IDF in three forms, and chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from benchmarks.live_figures import PerUser, mean_ratio, means
-from benchmarks.movielens import whole_movielens
-from contracts.fitted import FittedModel, Floats, Rows
+from benchmarks.new_item_rivals import CHANCE, NEIGHBOURS, OF_HISTORY, random_recall, tfidf_scores
+from benchmarks.quality_models import train_towers
+from benchmarks.quality_process import alone, tell
+from benchmarks.quality_rows import Aims, Cost, Options, Row, aimed, spread
+from benchmarks.quality_sets import named, prepared
+from contracts.fitted import Floats, Rows
 from contracts.interactions import Interactions
 from contracts.live import Encoding
 from data_sources.indexed import IndexedDataset
-from evaluation.metrics.diversity import content_space
+from data_sources.streamed import index_folder
 from evaluation.metrics.hits import find_hits
 from evaluation.metrics.recall import recall
 from evaluation.rankers import als_encoder, top_k, tower_encoder
+from evaluation.splits import Split, leave_last_out
 from retrieval.fresh import FreshEncoder
-from training_job.assemble import item_categories
-from training_job.fit import fit
 from training_job.settings import TrainingSettings
 from training_job.vocabulary import encode_table
 
 K: Final = 20
-HELD_SHARE: Final = 0.1
-DRAWS: Final = 10
-"""Random lists a user: their mean moves by less than a hundredth of itself."""
+METRIC: Final = "recall@20"
+TENTHS: Final = 10
+HEADLINE_TENTHS: Final = 3
+"""Of them that are measured: each is a training, and 6,000 users judge each."""
 FEWEST_KNOWN: Final = 5
 """Other films of a user: warm ones, as routing counts."""
-NEIGHBOURS, EVERYTHING, CHANCE = "tfidf neighbours", "tfidf, all of the history", "random in the user's categories"
-FLOORS: Final = {NEIGHBOURS: 1.0, CHANCE: 2.0}
-"""Rival → the towers' recall over its own among new films, to reach."""
+TOWERS, ALS = "two_tower", "als"
+AMONG_NEW, AMONG_ALL = "new, among new", "new, among all"
+OLD, OLD_ALONE = "old, among all", "old, without the new"
+SHARE: Final = "places with new ones"
+AIMS: Final[Aims] = (1.0, 1.5)
+"""The towers' recall of new films among all over that of the better of the two neighbour lists, to reach."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,37 @@ class Parted:
     """Events with new items, numbered 0 to f - 1."""
 
 
-def part(indexed: IndexedDataset, held: NDArray[np.bool_]) -> Parted:
+@dataclass(frozen=True)
+class Judged:
+    """What one tenth's users get."""
+
+    recalls: dict[tuple[str, str], PerUser]
+    """(model, question) → value of each user"""
+    cost: Cost
+
+
+def measure(part: str, options: Options, source: str = "ml-1m-whole") -> list[Row]:
+    """Recall@20 of new and of old films by every ranking, and what the towers' is of the rivals'; one seed."""
+    number = min(options.folds or HEADLINE_TENTHS, TENTHS)
+    tenths: list[Judged] = []
+    with prepared(source, options) as folder:
+        for tenth in range(number):
+            tell(f"tenth {tenth + 1} of {number}")
+            tenths.append(alone(judge, folder, tenth, options.settings))
+    columns = {key: np.concatenate([of.recalls[key] for of in tenths]) for key in tenths[0].recalls}
+    row = partial(
+        Row,
+        part=part,
+        dataset=named(source, options),
+        protocol=f"a tenth of the items held out, {number} of {TENTHS} tenths; users with 5 others or more",
+        seed=options.seed,
+    )
+    costs = [of.cost for of in tenths]
+    cost = Cost(round(float(np.mean([of.cpu_seconds for of in costs])), 1), max(of.peak_gb for of in costs))
+    return _figures(row, columns, cost, options.seed) + _ratios(row, columns, options.seed)
+
+
+def part_from(indexed: IndexedDataset, held: NDArray[np.bool_]) -> Parted:
     """Take the `held` items [n_items] out of events, catalogue and numbering."""
     events = indexed.interactions
     number = np.where(held, np.cumsum(held), np.cumsum(~held)) - 1
@@ -74,58 +111,62 @@ def part(indexed: IndexedDataset, held: NDArray[np.bool_]) -> Parted:
     return Parted(released, indexed.items.filter(pl.Series(held)), new)
 
 
-def held_out(indexed: IndexedDataset, seed: int) -> NDArray[np.bool_]:
-    """A random tenth of the items with events [n_items]."""
+def held_out(indexed: IndexedDataset, seed: int, tenth: int = 0) -> NDArray[np.bool_]:
+    """One of the random tenths of the items with events [n_items]; the tenths of a seed share none."""
     with_events = np.flatnonzero(indexed.interactions.item_counts())
     held = np.zeros(indexed.interactions.n_items, bool)
-    number = round(HELD_SHARE * len(with_events))
-    held[np.random.default_rng(seed).choice(with_events, number, replace=False)] = True
+    held[np.random.default_rng(seed).permutation(with_events)[tenth::TENTHS]] = True
     return held
 
 
-def measure(data: Path, settings: TrainingSettings) -> dict[str, Any]:
-    """Recall@20 of new films by every ranking, and what the towers' is of the rivals'."""
-    indexed = whole_movielens(data)
-    parted = part(indexed, held_out(indexed, settings.seed))
-    model = fit(parted.released, parted.released.interactions, settings).model
+def judge(folder: Path, tenth: int, settings: TrainingSettings) -> Judged:
+    """Train without one tenth, encode it, and rank by every model."""
+    indexed = index_folder(folder)
+    parted = part_from(indexed, held_out(indexed, settings.seed, tenth))
+    split = leave_last_out(parted.released.interactions, parted.released.schema)
+    model, cost = train_towers(parted.released, split.train, settings)
     encoder = FreshEncoder(model, "benchmark")
     encodings = [encoder.encode(known_features(row)) for row in parted.new_items.to_dicts()]
-    histories, wanted = parted.released.interactions, parted.wanted
-    users = np.flatnonzero((wanted.lengths > 0) & (histories.lengths >= FEWEST_KNOWN))
-    queries = tower_encoder(model, histories, encode_table(model.user_encoder, parted.released.users))(users)
-    folded = als_encoder(model.als, model.items.als, histories)(users)
-    among_new = {
-        "two_tower": queries @ vectors(encodings, "two_tower").T,
-        "als": folded @ vectors(encodings, "als").T,
-        **tfidf_scores(model, parted, histories.take(users), encodings),
+    users = np.flatnonzero(split.train.lengths >= FEWEST_KNOWN).astype(np.int32)
+    past = split.train.take(users)
+    features = encode_table(model.user_encoder, parted.released.users)
+    queries = {
+        TOWERS: tower_encoder(model, split.train, features)(users),
+        ALS: als_encoder(model.als, model.items.als, split.train)(users),
     }
-    recalls = {name: _recall(top_k(scores, K), wanted, users) for name, scores in among_new.items()}
-    recalls[CHANCE] = random_recall(model, parted, users, settings.seed)
-    ratios = {
-        rival: mean_ratio(recalls["two_tower"], recalls[rival], settings.seed)
-        for rival in (NEIGHBOURS, EVERYTHING, CHANCE)
+    whole = {TOWERS: (model.items.two_tower, TOWERS), ALS: (model.items.als, ALS)}
+    scores = {
+        name: queries[name] @ np.concatenate([released, vectors(encodings, field)]).T
+        for name, (released, field) in whole.items()
     }
-    whole = {
-        "two_tower": _among_all(queries, model.items.two_tower, vectors(encodings, "two_tower"), histories.take(users)),
-        "als": _among_all(folded, model.items.als, vectors(encodings, "als"), histories.take(users)),
-    }
+    scores |= tfidf_scores(model, parted.new_items, past)
+    recalls: dict[tuple[str, str], PerUser] = {}
+    for name, of in scores.items():
+        of[past.users, past.items] = -np.inf
+        recalls |= {(name, question): values for question, values in _answers(of, parted, split, users).items()}
+    chance = random_recall(model, parted.new_items, past, parted.wanted.take(users), settings.seed)
+    return Judged(recalls | {(CHANCE, AMONG_NEW): chance}, cost)
+
+
+def _answers(scores: Floats, parted: Parted, split: Split, users: NDArray[np.int32]) -> dict[str, PerUser]:
+    """Recall of new and of old items by the scores [users, r + f] of one model; NaN where there is nothing to find."""
+    released = split.train.n_items
+    best, best_old, best_new = top_k(scores, K), top_k(scores[:, :released], K), top_k(scores[:, released:], K)
+    old = np.where(best < released, best, -1)
     return {
-        "users": len(users),
-        "new items": len(encodings),
-        "positives": int(wanted.lengths[users].sum()),
-        "among new items, recall@20": means(recalls, settings.seed),
-        "ratios": {f"two_tower / {rival}": ratio for rival, ratio in ratios.items()},
-        "among all items, recall@20 of the new ones": means(
-            {name: _recall(rows, wanted, users) for name, rows in whole.items()}, settings.seed
-        ),
-        "among all items, share of places with new ones": {
-            name: float((rows >= 0).mean()) for name, rows in whole.items()
-        },
-        "reached": all(ratios[name].value >= floor for name, floor in FLOORS.items()),
+        AMONG_NEW: _recall(best_new, parted.wanted, users),
+        AMONG_ALL: _recall(np.maximum(best - released, -1), parted.wanted, users),
+        OLD: _recall(old, split.test, users),
+        OLD_ALONE: _recall(best_old, split.test, users),
+        SHARE: (best >= released).mean(axis=1),
     }
 
 
-def known_features(row: dict[str, Any]) -> dict[str, Any]:
+def _recall(rows: Rows, wanted: Interactions, users: NDArray[np.int32]) -> PerUser:
+    return recall(find_hits(rows, wanted, users), K)
+
+
+def known_features(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a client would tell of an item: the features that there are."""
     return {name: value for name, value in row.items() if value is not None}
 
@@ -135,55 +176,35 @@ def vectors(encodings: Sequence[Encoding], model_name: str) -> Floats:
     return np.stack([np.frombuffer(getattr(encoding, model_name), "<f4") for encoding in encodings])
 
 
-def tfidf_scores(
-    model: FittedModel, parted: Parted, histories: Interactions, encodings: Sequence[Encoding]
-) -> dict[str, Floats]:
-    """Similarity of new items to what each user has, summed [users, f]: over their neighbours, and over all of it."""
-    had = sp.csr_array(
-        (np.ones(len(histories)), histories.items, histories.offsets), shape=(histories.n_users, histories.n_items)
-    )
-    encoder = model.item_encoder
-    columns = {field.name: parted.new_items[field.name].to_list() for field in encoder.fields}
-    new = content_space(encoder.encode(columns, parted.new_items.height), model.content.idf)
-    alike = content_space(model.items.features, model.content.idf) @ new.T
-    lengths = [len(encoding.neighbours) for encoding in encodings]
-    nearest = sp.csr_array(
-        (
-            np.concatenate([encoding.similarities for encoding in encodings]),
-            np.concatenate([encoding.neighbours for encoding in encodings]).astype(np.int64),
-            np.concatenate([[0], np.cumsum(lengths)]),
-        ),
-        shape=(len(encodings), histories.n_items),
-    )
-    summed = {NEIGHBOURS: had @ nearest.T, EVERYTHING: had @ alike}
-    return {name: scores.toarray().astype(np.float32) for name, scores in summed.items()}
+def _figures(row: Callable[..., Row], columns: dict[tuple[str, str], PerUser], cost: Cost, seed: int) -> list[Row]:
+    rows = []
+    for question in (AMONG_ALL, AMONG_NEW, OLD, OLD_ALONE, SHARE):
+        theirs = {model: values for (model, asked), values in columns.items() if asked == question}
+        for model, interval in means(theirs, seed).items():
+            users = int(np.count_nonzero(~np.isnan(theirs[model])))
+            more = cost._asdict() if model == TOWERS else {}
+            metric = "share" if question == SHARE else METRIC
+            rows.append(row(model=model, metric=metric, case=question, users=users, **spread(interval), **more))
+    return rows
 
 
-def random_recall(model: FittedModel, parted: Parted, users: NDArray[np.integer], seed: int) -> PerUser:
-    """Mean recall of lists whose new items are drawn from categories as often as the user's own items are of them."""
-    names = {name: number for number, name in enumerate(model.categories)}
-    category, new_names = item_categories(model.schema, parted.new_items)
-    of_new = np.array([*(names.get(name, -1) for name in new_names), -1])[category]
-    past = parted.released.interactions.take(users)
-    taste = np.zeros((len(users), len(names) + 1))
-    np.add.at(taste, (past.users, model.items.category[past.items]), 1.0)
-    crowd = np.bincount(of_new, minlength=len(names) + 1)
-    chance = taste[:, of_new] / crowd[of_new]
-    random = np.random.default_rng(seed)
-    total = np.zeros(len(users))
-    for _ in range(DRAWS):
-        # the largest of log chance + Gumbel noise are draws without replacement (Vieira 2014)
-        keys = np.log(np.maximum(chance, 1e-12)) + random.gumbel(size=chance.shape)
-        total += _recall(top_k(keys.astype(np.float32), K), parted.wanted, users)
-    return total / DRAWS
+def _ratios(row: Callable[..., Row], columns: dict[tuple[str, str], PerUser], seed: int) -> list[Row]:
+    """Towers over their rivals, and old items with over without new ones."""
+    better = max((NEIGHBOURS, OF_HISTORY), key=lambda name: float(np.nanmean(columns[name, AMONG_ALL])))
+    asked = [(rival, question) for question in (AMONG_ALL, AMONG_NEW) for rival in _rivals(columns, question)]
+    pairs = [(f"{TOWERS} over {rival}", case, (TOWERS, case), (rival, case)) for rival, case in asked]
+    pairs += [(f"{model}, with over without the new", OLD, (model, OLD), (model, OLD_ALONE)) for model in (TOWERS, ALS)]
+    rows = []
+    for name, case, ours, theirs in pairs:
+        both = np.stack([columns[ours], columns[theirs]], axis=1)
+        both = both[~np.isnan(both).any(axis=1)]
+        if not both[:, 1].any():
+            continue
+        aims = AIMS if theirs == (better, AMONG_ALL) else None
+        more = spread(mean_ratio(both[:, 0], both[:, 1], seed)) | aimed(aims)
+        rows.append(row(model=name, metric=f"{METRIC}, ratio", case=case, users=len(both), **more))
+    return rows
 
 
-def _among_all(queries: Floats, released: Floats, new: Floats, past: Interactions) -> Rows:
-    """The best of the whole catalogue [users, K]: numbers of new items, -1 where a released one stands."""
-    scores = queries @ np.concatenate([released, new]).T
-    scores[past.users, past.items] = -np.inf
-    return np.maximum(top_k(scores, K) - len(released), -1)
-
-
-def _recall(rows: Rows, wanted: Interactions, users: NDArray[np.integer]) -> PerUser:
-    return recall(find_hits(rows, wanted, users), K)
+def _rivals(columns: Mapping[tuple[str, str], PerUser], question: str) -> list[str]:
+    return [model for model, asked in columns if asked == question and model != TOWERS]

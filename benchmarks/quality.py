@@ -1,167 +1,123 @@
-"""The quality table: towers beside tuned ALS and popularity on public sets, full ranking, from the raw files.
+"""The quality table: towers beside tuned ALS, popularity and content, full ranking, from the raw files.
 
-    gowalla    LightGCN's split                         Recall@20 / NDCG@20
-    ml-1m-last leave-last-out of sequences.txt          HR@10 / NDCG@10
-    ml-100k    global time cut, users with ≥ 5 earlier events, NDCG@10 against tuned ALS and popularity
-    ml-1m      the same on the half of ML-1M that has ratings
-
-Nothing is chosen on what is judged: training and the ALS grid keep to a slice of the training part. Each set runs in a
-process of its own, whose CPU seconds and peak memory are reported. Example:
-python -m benchmarks.quality --data ../shared/data --only ml-100k --json
+Parts are measured one after the other and kept in .bench/quality.json; what is printed, and written into
+docs/quality.md, is everything that is there, each part with its date. Nothing is chosen on what is judged, except where
+a rival's name says so. Each training runs in a process of its own, whose CPU seconds and peak memory are reported. The
+headline parts run with three seeds. A figure that is not reached is said, and is no failure to measure. Example:
+python -m benchmarks.quality --data ../shared/data --only ml-100k --seeds 0 --effort quick
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
-import resource
+import os
+import platform
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import msgspec
 
-from data_sources.dataset import open_dataset
-from data_sources.importers.lightgcn import import_lightgcn
-from data_sources.importers.movielens import import_movielens
-from data_sources.importers.sequences import import_sequences
-from data_sources.indexed import IndexedDataset, index_dataset
-from evaluation.findings import findings, protocol_sentence
-from evaluation.judge import JudgeSettings
-from evaluation.result import Evaluation
-from evaluation.splits import Split, given_split, global_time_cut, leave_last_out
-from training_job.backtest import judge_contestants, train_contestants
+from benchmarks import live_cold_users, live_new_items, quality_days, quality_ranking, quality_speed
+from benchmarks.quality_rows import WORLD, Options, Row
+from benchmarks.quality_sets import SETS
+from benchmarks.quality_store import merged, read_rows, write_between_marks, write_rows
+from benchmarks.quality_table import document
 from training_job.settings import Effort, TrainingSettings
 
-SERVED_SAMPLE = 500
-"""Users for the whole policy: beside the point here, which is the models."""
+THREE_SEEDS: Final = (0, 1, 2)
+RESULTS: Final = Path(".bench") / "quality.json"
 
 
 @dataclass(frozen=True)
-class Task:
-    """One line of the table."""
+class Part:
+    """Some of the table."""
 
-    source: str
-    """Below the folder of the data."""
-    importer: Callable[[Path, Path], object]
-    split: Callable[[IndexedDataset], Split]
-    floors: dict[str, float]
-    """Metric of the towers → figure to reach."""
-    rivals: tuple[str, ...] = ()
-    """Models that the towers must be ahead of on NDCG@10, the interval above zero."""
+    title: str
+    measure: Callable[[str, Options], list[Row]]
+    source: str | None = None
+    """Its data set; None: none of ours."""
+    seeds: tuple[int, ...] = (0,)
 
 
-def _by_time(indexed: IndexedDataset) -> Split:
-    return global_time_cut(indexed.interactions, indexed.schema)
-
-
-TASKS = {
-    "gowalla": Task(
-        "gowalla",
-        import_lightgcn,
-        lambda indexed: given_split(indexed.interactions, indexed.is_test),
-        {"recall@20": 0.173, "ndcg@20": 0.145},
-    ),
-    "ml-1m-last": Task(
-        "ml-1m/sequences.txt",
-        import_sequences,
-        lambda indexed: leave_last_out(indexed.interactions, indexed.schema),
-        {"hit_rate@10": 0.27, "ndcg@10": 0.155},
-    ),
-    "ml-100k": Task("ml-100k", import_movielens, _by_time, {}, ("als_tuned", "popularity")),
-    "ml-1m": Task("ml-1m", import_movielens, _by_time, {}, ("als_tuned", "popularity")),
+PARTS: Final = {
+    "gowalla": Part("Gowalla", quality_ranking.measure, "gowalla", THREE_SEEDS),
+    "ml-1m-last": Part("ML-1M, last item", quality_ranking.measure, "ml-1m-sequences", THREE_SEEDS),
+    "ml-1m": Part("ML-1M, time cut", quality_ranking.measure, "ml-1m-half", THREE_SEEDS),
+    "ml-100k": Part("ML-100K, time cut", quality_ranking.measure, "ml-100k", THREE_SEEDS),
+    "world": Part("Generated world, time cut", quality_ranking.measure, "world", THREE_SEEDS),
+    "ml-1m-days": Part("ML-1M, the week after training", quality_days.measure, "ml-1m-half"),
+    "world-days": Part("Generated world, the week after training", quality_days.measure, "world"),
+    "cold-users": Part("New users", live_cold_users.measure, "ml-1m-whole"),
+    "new-items": Part("New items", live_new_items.measure, "ml-1m-whole"),
+    "throughput": Part("Throughput of training", quality_speed.measure_throughput),
+    "forward": Part("Forward pass", quality_speed.measure_forward),
+    "memory": Part("Memory of training", quality_speed.measure_memory),
 }
 
 
-def measure(name: str, data: Path, settings: TrainingSettings) -> dict[str, Any]:
-    """Import, train and judge one set; the figures as plain JSON values."""
-    task = TASKS[name]
-    with tempfile.TemporaryDirectory() as folder:
-        task.importer(data / task.source, Path(folder) / "dataset")
-        indexed = index_dataset(open_dataset(Path(folder) / "dataset"))
-    split = task.split(indexed)
-    begun = time.process_time()
-    contestants = train_contestants(indexed, split, settings, _tell)
-    trained = time.process_time()
-    judging = JudgeSettings(seed=settings.seed, samples={"served": SERVED_SAMPLE})
-    evaluation = judge_contestants(contestants, split, indexed, judging)
-    return _verdict(task, evaluation) | {
-        "seed": settings.seed,
-        "effort": str(settings.effort),
-        "cpu_seconds": {
-            "training and baselines": round(trained - begun, 1),
-            "judging": round(time.process_time() - trained, 1),
-        },
-        "training_wall_seconds": contestants.fitted.report["seconds"],
-        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
-        "evaluation": msgspec.to_builtins(evaluation),
-    }
-
-
-def _verdict(task: Task, evaluation: Evaluation) -> dict[str, Any]:
-    """What was to be reached and what was, in figures and in words."""
-    towers = evaluation.models["two_tower"]
-    gaps = {rival: evaluation.differences["two_tower"][rival]["ndcg@10"] for rival in task.rivals}
-    floors = {
-        metric: {"floor": floor, "value": towers[metric].value, "reached": towers[metric].value >= floor}
-        for metric, floor in task.floors.items()
-    }
-    ahead = {rival: {"difference": msgspec.to_builtins(gap), "ahead": gap.above_zero} for rival, gap in gaps.items()}
-    return {
-        "protocol": protocol_sentence(evaluation),
-        "floors": floors,
-        "ahead_of": ahead,
-        "reached": all(floor["reached"] for floor in floors.values()) and all(gap["ahead"] for gap in ahead.values()),
-        "findings": findings(evaluation),
-    }
-
-
-def _tell(_done: int, _total: int, text: str, /) -> None:
-    if not text.startswith("epoch"):
-        print(f"  {text}", file=sys.stderr, flush=True)
-
-
-def _print(name: str, figures: dict[str, Any]) -> None:
-    print(f"{name}: {'reached' if figures['reached'] else 'NOT reached'}. {figures['protocol']}")
-    for metric, floor in figures["floors"].items():
-        print(f"  {metric} {floor['value']:.4f} (to reach: {floor['floor']})")
-    for sentence in figures["findings"]:
-        print(f"  {sentence}")
-    print(f"  CPU seconds {figures['cpu_seconds']}, peak memory {figures['peak_memory_gb']} GB, seed {figures['seed']}")
-
-
 def main() -> int:
-    """Run the chosen sets one after the other. A figure that is not reached is said, and is no failure to measure."""
+    """Measure the chosen parts, keep them, and print the table of all that is kept."""
+    parser = _parser()
+    asked = parser.parse_args()
+    names = [name for name in asked.only.split(",") if name]
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"--only: {', '.join(sorted(unknown))} not among {', '.join(PARTS)}")
+    if missing := _missing(names, asked.data):
+        parser.error(f"--data: {asked.data} has no {', '.join(missing)}")
+    settings = TrainingSettings(effort=Effort(asked.effort), threads=asked.threads)
+    world = replace(WORLD, users=asked.world_users, items=max(100, asked.world_users // 4))
+    for name in names:
+        for seed in asked.seeds or PARTS[name].seeds:
+            options = Options(asked.data, replace(settings, seed=seed), asked.folds, world)
+            print(f"{name}, seed {seed} …", file=sys.stderr, flush=True)
+            rows = PARTS[name].measure(name, options)
+            write_rows(asked.results, merged(read_rows(asked.results), stamped(rows, asked.effort)))
+    kept = read_rows(asked.results)
+    table = document(kept, {name: part.title for name, part in PARTS.items()})
+    if asked.markdown:
+        write_between_marks(asked.markdown, table)
+    print(msgspec.json.encode(kept).decode() if asked.json else table)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the raw sets")
-    parser.add_argument("--only", default=",".join(TASKS), help="comma-separated: " + ", ".join(TASKS))
+    parser.add_argument(
+        "--only", default=",".join(PARTS), help=f"comma-separated, empty: print what is kept; {', '.join(PARTS)}"
+    )
+    parser.add_argument("--seeds", type=_numbers, help="comma-separated; three for the headline parts, else one")
     parser.add_argument("--effort", choices=list(Effort), default=Effort.STANDARD)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one object on stdout, everything else on stderr")
-    asked = parser.parse_args()
-    names = asked.only.split(",")
-    if unknown := set(names) - set(TASKS):
-        parser.error(f"--only: {', '.join(sorted(unknown))} not among {', '.join(TASKS)}")
-    if missing := [TASKS[name].source for name in names if not (asked.data / TASKS[name].source).exists()]:
-        parser.error(f"--data: {asked.data} has no {', '.join(missing)}")
-    settings = TrainingSettings(effort=Effort(asked.effort), seed=asked.seed)
-    results = {}
-    spawn = multiprocessing.get_context("spawn")
-    for name in names:
-        print(f"{name} …", file=sys.stderr, flush=True)
-        with ProcessPoolExecutor(1, mp_context=spawn) as one:
-            results[name] = one.submit(measure, name, asked.data, settings).result()
-        if not asked.json:
-            _print(name, results[name])
-    if asked.json:
-        print(json.dumps(results))
-    return 0
+    parser.add_argument("--folds", type=int, help="of ten, of users and items held out (10 of users, 3 of items)")
+    parser.add_argument("--threads", type=int, default=1, help="of training; more than one only on an idle machine")
+    parser.add_argument("--world-users", type=int, default=WORLD.users, help="of the generated world; items a quarter")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are kept")
+    parser.add_argument("--markdown", type=Path, help="write the table between the marks of this file, too")
+    parser.add_argument("--json", action="store_true", help="the rows on stdout in place of the table")
+    return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+def _missing(names: Sequence[str], data: Path) -> list[str]:
+    """Sources of the parts that are not below the folder of the data."""
+    sets = {source for name in names if (source := PARTS[name].source)}
+    return sorted(source for name in sets if (source := SETS[name].source) and not (data / source).exists())
+
+
+def stamped(rows: Sequence[Row], effort: str) -> list[Row]:
+    """With the date and the machine of this run."""
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), {gigabytes:.0f} GB"
+    stamp = partial(replace, effort=str(effort), date=datetime.now(UTC).date().isoformat(), machine=machine)
+    return [stamp(row) for row in rows]
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.live_figures import mean_ratio
-from benchmarks.live_new_items import held_out, part, random_recall
+from benchmarks.live_new_items import held_out, part_from
 from benchmarks.live_sessions import FEWEST_BEFORE, FIRST, Policy, later_visits, true_clusters, wanted
+from benchmarks.new_item_rivals import NEIGHBOURS, OF_HISTORY, random_recall, tfidf_scores
 from contracts.ids import IdTable
 from contracts.profile import HISTORY_LIMIT
 from data_sources.dataset import open_dataset
@@ -19,7 +20,7 @@ from evaluation.splits import global_time_cut
 from retrieval.opened import open_model
 from retrieval.settings import RetrievalSettings
 from retrieval.visitor import current_session
-from tests.training_job.clustered import clustered_world
+from tests.training_job.clustered import CLUSTERS, clustered_world
 from training_job.fit import fit
 from training_job.settings import Effort, TrainingSettings
 
@@ -95,10 +96,12 @@ def test_the_true_clusters_are_those_of_the_written_items(generated):
 def test_new_items_are_in_no_history_and_no_catalogue():
     world = clustered_world(n_users=80, n_items=60, n_cold=4)
     held = held_out(world, seed=3)
-    parted = part(world, held)
+    parted = part_from(world, held)
     names = world.item_ids.to_list()
     new_names = {names[row] for row in np.flatnonzero(held)}
-    assert held.sum() == round(0.1 * np.count_nonzero(world.interactions.item_counts()))
+    tenths = np.stack([held_out(world, 3, tenth) for tenth in range(10)])
+    assert np.array_equal(tenths.sum(axis=0), world.interactions.item_counts() > 0), "each item with events in one"
+    assert np.ptp(tenths.sum(axis=1)) <= 1
     assert not new_names & set(parted.released.item_ids.to_list())
     assert parted.released.items.height == len(parted.released.item_ids) == parted.released.interactions.n_items
     assert parted.new_items.height == parted.wanted.n_items == len(new_names)
@@ -116,11 +119,30 @@ def test_new_items_are_in_no_history_and_no_catalogue():
 def test_chance_in_the_category_stays_in_the_category():
     """Everybody of the clustered world takes one kind only, and so few are new that all of that kind fit a list."""
     world = clustered_world(n_users=80, n_items=60, n_cold=4)
-    parted = part(world, held_out(world, seed=3))
+    parted = part_from(world, held_out(world, seed=3))
     model = fit(parted.released, parted.released.interactions, QUICK).model
     users = np.flatnonzero(parted.wanted.lengths)
-    pairs = len(np.unique(parted.wanted.users * parted.wanted.n_items + parted.wanted.items))
-    assert np.nansum(random_recall(model, parted, users, 0) * parted.wanted.lengths[users]) == pytest.approx(pairs)
+    past, wanted = parted.released.interactions.take(users), parted.wanted.take(users)
+    pairs = len(np.unique(wanted.users * wanted.n_items + wanted.items))
+    recalls = random_recall(model, parted.new_items, past, wanted, 0)
+    assert np.nansum(recalls * wanted.lengths) == pytest.approx(pairs)
+
+
+def test_content_ranks_old_and_new_items_by_one_similarity():
+    """In the clustered world an item is like those of its cluster and like no other."""
+    world = clustered_world(n_users=80, n_items=60, n_cold=4)
+    held = held_out(world, seed=3)
+    parted = part_from(world, held)
+    model = fit(parted.released, parted.released.interactions, QUICK).model
+    past = parted.released.interactions.take(np.arange(8))
+    cluster = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)]) % CLUSTERS
+    for name in (NEIGHBOURS, OF_HISTORY):
+        scores = tfidf_scores(model, parted.new_items, past)[name]
+        assert scores.shape == (8, 60)
+        assert (scores[:, (~held).sum() :].max(axis=1) > 0).all(), "a new item is reached"
+        for user in range(8):
+            best = np.argsort(-scores[user])[:5]
+            assert (cluster[best] == user % CLUSTERS).all(), name
 
 
 def test_a_ratio_of_means_is_paired():
