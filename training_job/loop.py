@@ -1,7 +1,7 @@
 """Rounds of training: pass over the examples, look at the tuning slice, keep the best, stop when it stops helping.
 
 A round is a few epochs; at its end the state is good (finite), scored, and, if enough time has passed, on disk. What
-is kept is the latest state that is not worse than the best one by more than the standard error of the difference: on
+is kept is the latest state that is not worse than the best one by more than two standard errors of the difference: on
 a few dozen tuning users the largest of sixteen scores is luck, while more training at a falling rate is not. A
 loss that is no longer finite goes back to the kept state at a lower rate, once. All randomness comes from one
 generator whose state is part of a checkpoint, so a resumed training takes the same steps as one that was never
@@ -30,6 +30,9 @@ from training_job.step import Stepper
 
 PATIENCE: Final = 3
 """Rounds in a row that are worse than the best by more than noise before stopping."""
+CLEARLY: Final = 2.0
+"""Standard errors: of sixteen looks at a rate that is still high one is lucky, and at one standard error a training ended
+after a third of its passes, before the rate had fallen."""
 RECOVERY_RATE: Final = 0.3
 """Learning rate after a divergence, relative: low enough to pass what blew up, high enough to still learn."""
 LAST_RATE: Final = 0.02
@@ -233,11 +236,11 @@ class Trainer:
 
 
 def _clearly_below(values: NDArray[np.float64], peak: NDArray[np.float64]) -> bool:
-    """Whether scores of users [n] are below the best ones by more than the standard error of the difference."""
+    """Whether scores of users [n] are below the best ones by more than CLEARLY standard errors of the difference."""
     if len(peak) < 2:
         return False
     difference = peak - values
-    return bool(difference.mean() > difference.std(ddof=1) / np.sqrt(len(difference)))
+    return bool(difference.mean() > CLEARLY * difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
 def _check_finite(loss: Tensor) -> None:

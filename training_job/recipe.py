@@ -45,9 +45,9 @@ DROPPED: Final = 0.1
 
 NEXT_ITEM: Final = Horizon(window=1, fading=0.5, gap_power=0.0, asked=32)
 """Where only the order is known, the question is what comes next, at any moment."""
-NEXT_VISIT: Final = Horizon(window=1, fading=0.5, gap_power=0.5, asked=32)
+NEXT_VISIT: Final = Horizon(window=1, fading=0.5, gap_power=0.5, asked=16)
 """Where time is known, it is what comes after a pause: a request does not come a second after the last click of a
-burst. Asking for the next twenty, or five, found 7 and 2 % less at a global cut."""
+burst. Asking for the next twenty, or five, found 7 and 2 % less at a global cut; twice the moments no more."""
 
 NEWCOMERS: Final = Newcomers(share=1.0, known=12, targets=20, weight=0.5)
 """Histories are long in the log and short when it matters most. Trained on moments alone, the towers find less than
@@ -63,8 +63,8 @@ SET_PASSES: Final = 48
 """Passes over sets of items: three times as many as where Gowalla's curve seems flat, for it falls with the rate."""
 SET_EVENTS: Final = 40_000_000
 """Events shown in all passes; bounds a large data set to about three minutes of two cores."""
-TIMES_ASKED: Final = 4.0
-"""Each moment of an average history is asked about so often; a long history is more than one lesson."""
+MOMENT_PASSES: Final = 0.125
+"""Passes for each moment of an average history, of which a pass asks at most 32; a long one is more than one lesson."""
 WINDOW_PASSES: Final = (16, 40)
 """Bounds of the passes over users that follow from it."""
 WINDOWS: Final = 200_000
@@ -154,5 +154,5 @@ def _passes(ordered: bool, train: Interactions) -> float:
     users = max(int(np.count_nonzero(train.lengths)), 1)
     if not ordered:
         return max(FEWEST_PASSES, min(SET_PASSES, SET_EVENTS / max(len(train), 1)))
-    wanted = float(np.clip(TIMES_ASKED * len(train) / users / NEXT_ITEM.asked, *WINDOW_PASSES))
+    wanted = float(np.clip(MOMENT_PASSES * len(train) / users, *WINDOW_PASSES))
     return max(FEWEST_PASSES, min(wanted, WINDOWS / users))
