@@ -31,8 +31,8 @@ from training_job.step import Stepper
 PATIENCE: Final = 3
 """Rounds in a row that are worse than the best by more than noise before stopping."""
 CLEARLY: Final = 2.0
-"""Standard errors: of sixteen looks at a rate that is still high one is lucky, and at one standard error a training ended
-after a third of its passes, before the rate had fallen."""
+"""Standard errors: of sixteen looks at a high rate one is lucky, and at one standard error a training ended after a third of
+its passes, before the rate had fallen."""
 RECOVERY_RATE: Final = 0.3
 """Learning rate after a divergence, relative: low enough to pass what blew up, high enough to still learn."""
 LAST_RATE: Final = 0.02
