@@ -6,6 +6,8 @@ Torch keeps these in the process; a caller's process is not ours to leave change
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import torch
@@ -48,6 +50,23 @@ class TorchRuntime:
         torch.set_num_threads(threads)
         if deterministic != torch.are_deterministic_algorithms_enabled():  # the call loads torch's compiler: 4 s of CPU
             torch.use_deterministic_algorithms(deterministic)
+
+    @contextmanager
+    def rough_products(self) -> Iterator[None]:
+        """Inside, a GPU rounds the factors of matrix products to 11 bits (TF32); in deterministic mode it does not.
+
+        Scoring all candidates is most of a step's arithmetic, and a logit is off by .001 of its size at most. Sums,
+        loss, values and moments keep 32 bits. What ships is computed outside: it must agree with the tower in numpy.
+        """
+        if self.device.type != "cuda" or self.deterministic:
+            yield
+            return
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
 
 def device_of(name: str, ranks: Ranks = ALONE) -> torch.device:

@@ -249,7 +249,8 @@ class Training:
 
         trainer = Trainer(stepper, stepper.recipe.sampler(deal(stepper, self.random)), watched, self.random)
         kept = Checkpoints(checkpoints, self._fingerprint(known)) if checkpoints else None
-        return trainer.train(kept, self.settings.checkpoint_seconds, self.progress)
+        with self.runtime.rough_products():
+            return trainer.train(kept, self.settings.checkpoint_seconds, self.progress)
 
     def tuning_score(self, stepper: Stepper) -> Callable[[], NDArray[np.float64]]:
         """Tuning NDCG@20 of each user for the towers as they are."""

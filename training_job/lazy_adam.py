@@ -10,6 +10,8 @@ Adagrad), which takes a third off the memory and keeps the direction of a gradie
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -47,3 +49,20 @@ class LazyTable:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint must hold, by name."""
         return {"values": self.values, "first": self.first, "second": self.second, "steps": self.steps}
+
+    def to(self, device: torch.device) -> LazyTable:
+        """The same vectors on a device, with fresh moments."""
+        return LazyTable(self.values.to(device))
+
+    @property
+    def whole(self) -> Tensor:
+        """All vectors [n, d]: here the values, while a table that ranks share must first be `gathered`."""
+        return self.values
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Nothing to do: every rank has the whole."""
+        return nullcontext()
+
+    def joined(self) -> LazyTable:
+        """This table."""
+        return self

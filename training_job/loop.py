@@ -26,13 +26,14 @@ from training_job.batches import Examples, Sampler
 from training_job.checkpoints import Checkpoints, State
 from training_job.ranks import NOTHING
 from training_job.recipe import Recipe
+from training_job.sharded_table import ShardedTable
 from training_job.step import Stepper
 
 PATIENCE: Final = 3
 """Rounds in a row that are worse than the best by more than noise before stopping."""
 CLEARLY: Final = 2.0
-"""Standard errors: of sixteen looks at a high rate one is lucky, and at one standard error a training ended after a third of
-its passes, before the rate had fallen."""
+"""Standard errors: of sixteen looks at a high rate one is lucky, and at one standard error a training ended after a
+third of its passes, before the rate had fallen."""
 RECOVERY_RATE: Final = 0.3
 """Learning rate after a divergence, relative: low enough to pass what blew up, high enough to still learn."""
 LAST_RATE: Final = 0.02
@@ -89,25 +90,44 @@ class Trainer:
         self._peak = np.empty(0)
 
     def train(self, checkpoints: Checkpoints | None, least_seconds: float, progress: Progress) -> Standing:
-        """Train to the end of the recipe or until it only gets worse; the towers end at the kept state.
+        """Train to the end of the recipe or until it only gets worse; the towers end at the kept state, rank 0's whole.
 
         Raises TrainingDiverged where the loss is not finite for the second time.
         """
         recipe = self.stepper.recipe
-        state = self.ranks.say((checkpoints.newest() if checkpoints is not None else None) or NOTHING)
-        if state.counters:
-            self._restore(state)
+        self._resume(checkpoints)
         saved = time.monotonic()
         while self.standing.epoch < recipe.epochs and self.standing.rounds_since_kept < PATIENCE:
             try:
                 self._round(recipe, progress)
             except _NotFinite:
                 self._recover()
-            if checkpoints is not None and time.monotonic() - saved >= least_seconds:
-                checkpoints.save(self.standing.epoch, self._state())
+            if any(self.ranks.totals(checkpoints is not None and time.monotonic() - saved >= least_seconds)):
+                state = self._state()  # all ranks give what they own to the one that writes
+                if checkpoints is not None:
+                    checkpoints.save(self.standing.epoch, state)
                 saved = time.monotonic()
         self._load_values(self._kept)
+        self.stepper.towers.items = self.stepper.towers.items.joined()
         return self.standing
+
+    def _resume(self, checkpoints: Checkpoints | None) -> None:
+        """Go on from the newest checkpoint, if there is one: rank 0 reads it and gives each rank what it owns."""
+        if self.ranks.rank:
+            state = self.ranks.receive()
+        else:
+            whole = (checkpoints.newest() if checkpoints is not None else None) or NOTHING
+            for rank in range(1, self.ranks.size):
+                self.ranks.send(self._owned_by(rank, whole), rank)
+            state = self._owned_by(0, whole)
+        if state.counters:
+            self._restore(state)
+
+    def _owned_by(self, rank: int, state: State) -> State:
+        if not isinstance(self.stepper.towers.items, ShardedTable):
+            return state
+        owned = slice(rank, None, self.ranks.size)
+        return State({k: v[owned] if _of_items(k) else v for k, v in state.tensors.items()}, state.counters)
 
     def _round(self, recipe: Recipe, progress: Progress) -> None:
         """Some epochs and a look at the tuning slice."""
@@ -128,7 +148,8 @@ class Trainer:
 
     def _scores(self) -> NDArray[np.float64]:
         """Scores of the tuning users, which rank 0 alone knows."""
-        mine = State({"scores": torch.from_numpy(self.score())}, {}) if self.ranks.rank == 0 else NOTHING
+        with self.stepper.towers.items.gathered():
+            mine = State({"scores": torch.from_numpy(self.score())}, {}) if self.ranks.rank == 0 else NOTHING
         scores: NDArray[np.float64] = self.ranks.say(mine).tensors["scores"].numpy()
         return scores
 
@@ -174,10 +195,13 @@ class Trainer:
             tensor.zero_()
 
     def _values(self) -> dict[str, Tensor]:
-        """A copy of every trained array."""
+        """A copy of every trained array; of a shared table, of what this rank owns."""
+        return {name: tensor.clone() for name, tensor in self._now().items()}
+
+    def _now(self) -> dict[str, Tensor]:
         towers = self.stepper.towers
-        values = {name: table.values.clone() for name, table in towers.lazy.items()}
-        return values | {name: tensor.detach().clone() for name, tensor in towers.dense.items()}
+        values = {name: table.values for name, table in towers.lazy.items()}
+        return values | {name: tensor.detach() for name, tensor in towers.dense.items()}
 
     def _load_values(self, values: dict[str, Tensor]) -> None:
         towers = self.stepper.towers
@@ -201,10 +225,13 @@ class Trainer:
         return moments
 
     def _state(self) -> State:
-        tensors = {f"now.{name}": tensor for name, tensor in self._values().items()}
+        """Whole on rank 0. The arrays are those of the training: write them before the next step."""
+        tensors = {f"now.{name}": tensor for name, tensor in self._now().items()}
         tensors |= {f"kept.{name}": tensor for name, tensor in self._kept.items()}
         tensors["peak.scores"] = torch.from_numpy(self._peak)
         tensors |= {f"moment.{name}": tensor for name, tensor in self._moments().items()}
+        if isinstance(items := self.stepper.towers.items, ShardedTable):
+            tensors |= {k: items.all_of(v, torch.device("cpu")) for k, v in tensors.items() if _of_items(k)}
         return State(tensors, vars(self.standing) | {"random": generator_state(self.random)})
 
     def _restore(self, state: State) -> None:
@@ -216,7 +243,7 @@ class Trainer:
             part, rest = name.split(".", 1)
             parts[part][rest] = tensor
         self._load_values(parts["now"])
-        self._kept = {name: tensor.to(self.stepper.device) for name, tensor in parts["kept"].items()}
+        self._kept = {name: tensor.to(self.stepper.device).contiguous() for name, tensor in parts["kept"].items()}
         self._peak = parts["peak"]["scores"].numpy()
         self._restore_moments(parts["moment"])
 
@@ -233,6 +260,11 @@ class Trainer:
                     part: moment.reshape(()) if part == "step" else moment.reshape(parameter.shape).to(parameter.device)
                     for part, moment in parts.items()
                 }
+
+
+def _of_items(name: str) -> bool:
+    """Whether an array of a checkpoint has an entry an item, which the ranks may share."""
+    return name.split(".")[1] == "items"
 
 
 def _clearly_below(values: NDArray[np.float64], peak: NDArray[np.float64]) -> bool:

@@ -2,9 +2,9 @@
 
 Rank 0 reads, decides and writes; the others hold what it sent them and take every step with it. The numbers that a
 step needs of all ranks are gathered, gradients are added up, and as every rank moves its tables by the same sums, the
-tables stay the same on all. One process alone is a rank of one: each method then hands back what it was given, and
-`torch.distributed` is left alone. It knows tensors and counters, no towers; `loop.py`, `step.py` and `shares.py` call
-it.
+tables stay the same on all; those of very many items are shared (`sharded_table.py`). One process alone is a rank of
+one: each method then hands back what it was given, and `torch.distributed` is left alone. It knows tensors and
+counters, no towers; `loop.py`, `step.py` and `shares.py` call it.
 """
 
 from __future__ import annotations

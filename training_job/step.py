@@ -23,10 +23,10 @@ from contracts.interactions import Interactions
 from training_job.attention import Windows, attended_vectors
 from training_job.batches import Examples, ragged
 from training_job.dense_adam import DenseAdam
-from training_job.lazy_adam import LazyTable
 from training_job.loss import Targets, log_inclusion, shared_softmax
 from training_job.ranks import ALONE, Ints, Ranks
 from training_job.recipe import Recipe
+from training_job.sharded_table import Table
 from training_job.towers import Histories, TorchBag, Towers, bag_sums, item_vectors, pooled_vectors, unit
 
 SHORTEST_NORM, LONGEST_NORM = 0.25, 4.0
@@ -137,7 +137,7 @@ class Stepper:
         features = self.data.user_features.take(examples.users)
         joint = self._joint(examples, features)
         rows, n_candidates = self._rows(joint, random)
-        leaves: list[tuple[LazyTable, Tensor, Tensor]] = []
+        leaves: list[tuple[Table, Tensor, Tensor]] = []
         vectors = self._item_vectors(rows, random, leaves)
         known = self._content(self.towers.user_slots, features, joint.user_slots, leaves)
         queries = self.encode(examples, vectors, known, self._tensor(rows), self._generator(random))
@@ -182,7 +182,7 @@ class Stepper:
         return self._place[items]
 
     def _item_vectors(
-        self, rows: NDArray[np.int64], random: np.random.Generator, leaves: list[tuple[LazyTable, Tensor, Tensor]]
+        self, rows: NDArray[np.int64], random: np.random.Generator, leaves: list[tuple[Table, Tensor, Tensor]]
     ) -> Tensor:
         index = self._tensor(rows)
         ids = self.towers.items.leaf(index)
@@ -195,7 +195,7 @@ class Stepper:
         return item_vectors(ids * self._tensor(kept.astype(np.float32)).unsqueeze(1), content, self.norms[index])
 
     def _content(
-        self, table: LazyTable, bag: Bag, slots: NDArray[np.integer], leaves: list[tuple[LazyTable, Tensor, Tensor]]
+        self, table: Table, bag: Bag, slots: NDArray[np.integer], leaves: list[tuple[Table, Tensor, Tensor]]
     ) -> Tensor | None:
         """Summed slots [entities, d] of a bag, None where the side has no features at all.
 
@@ -290,7 +290,7 @@ class Stepper:
             self._tensor(places[competing]),
         )
 
-    def _move(self, loss: Tensor, leaves: list[tuple[LazyTable, Tensor, Tensor]], rate: float) -> Tensor:
+    def _move(self, loss: Tensor, leaves: list[tuple[Table, Tensor, Tensor]], rate: float) -> Tensor:
         """Move what the loss depends on; returns the loss, of all ranks."""
         self.dense_optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -306,7 +306,7 @@ class Stepper:
 
     @torch.no_grad()
     def catalogue(self) -> Tensor:
-        """Vectors of all items [n, d] as they are now.
+        """Vectors of all items [n, d] as they are now; of a table that ranks share, where rank 0 has it whole.
 
         An item without events has only its content and its neighbours'. One without those keeps its untrained
         direction at a length at which it is found last but is no zero.
@@ -314,10 +314,10 @@ class Stepper:
         bag = self.data.item_features
         norms = self.norms * self.lost
         if not len(self.towers.item_slots):
-            return item_vectors(self.towers.items.values, None, norms)
+            return item_vectors(self.towers.items.whole, None, norms)
         content = bag_sums(self.towers.item_slots.values, TorchBag.of(bag, bag.slots, self.device))
         kept = self._tensor(self.has_events | ~self.has_content).unsqueeze(1)
-        vectors = item_vectors(self.towers.items.values * kept, content, norms)
+        vectors = item_vectors(self.towers.items.whole * kept, content, norms)
         return vectors if self.neighbours is None else self._among_neighbours(vectors, norms, self.neighbours)
 
     def _among_neighbours(self, vectors: Tensor, norms: Tensor, content: ContentArrays) -> Tensor:

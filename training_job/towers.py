@@ -19,6 +19,7 @@ from torch.nn.functional import embedding_bag
 from contracts.feature_encoder import Bag
 from contracts.fitted import DEPTHS, FOLD_STEPS
 from training_job.lazy_adam import LazyTable
+from training_job.sharded_table import Table
 
 POOL_EPSILON = 1e-6
 """Under the root of the pooling norm: an empty history has no length, and sqrt(0) no gradient."""
@@ -41,8 +42,8 @@ STRIDE = 0.6
 class Towers:
     """Every trained array. n items, d dimensions, L positions, h hidden units."""
 
-    items: LazyTable
-    """[n, d] id parts."""
+    items: Table
+    """[n, d] id parts; shared by the ranks of a training where they are very many."""
     item_slots: LazyTable
     """[n_item_slots, d] content parts."""
     user_slots: LazyTable
@@ -52,13 +53,13 @@ class Towers:
     depth [D, d]; of H heads match, value [H, d, d], recency [H, L]; crowd [K, d], crowd_bias [K], stride []."""
 
     @property
-    def lazy(self) -> dict[str, LazyTable]:
+    def lazy(self) -> dict[str, Table]:
         return {"items": self.items, "item_slots": self.item_slots, "user_slots": self.user_slots}
 
     def to(self, device: torch.device) -> Towers:
         """The same start on a device."""
-        lazy = {name: LazyTable(table.values.to(device)) for name, table in self.lazy.items()}
-        return Towers(dense={name: tensor.to(device) for name, tensor in self.dense.items()}, **lazy)
+        dense = {name: tensor.to(device) for name, tensor in self.dense.items()}
+        return Towers(self.items.to(device), self.item_slots.to(device), self.user_slots.to(device), dense)
 
 
 def fresh_towers(

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from contracts.errors import RankLost, SettingsInvalid
 from contracts.fitted import from_bundle
@@ -102,6 +103,42 @@ def test_both_ranks_hold_the_same_towers_to_the_last_bit(two):
             assert first.files == second.files
             for name in first.files:
                 assert np.array_equal(first[name], second[name]), name
+
+
+def _assert_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """Equal but for the last bits: torch raises the last few of many numbers to a power by another routine."""
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_two_that_share_the_item_vectors_hold_half_each_and_take_the_same_steps(two):
+    n_items = two_ranks.world().interactions.n_items
+    for rank in (0, 1):
+        assert json.loads((two / f"held-{rank}.json").read_text()) == [n_items] * len(two_ranks.KINDS)
+        owned = len(range(rank, n_items, 2))
+        assert json.loads((two / "shared" / f"held-{rank}.json").read_text()) == [owned] * len(two_ranks.KINDS)
+    with np.load(two / "steps-0.npz") as whole, np.load(two / "shared" / "steps-0.npz") as shared:
+        _assert_close(dict(shared), dict(whole))
+
+
+def test_a_training_that_shares_the_item_vectors_ends_as_one_that_does_not_and_resumes_to_the_byte(two):
+    whole, shared = (json.loads((folder / "fitted.json").read_text()) for folder in (two, two / "shared"))
+    assert shared["began"][1] > 0
+    assert shared["digests"][0] == shared["digests"][1]
+    rounds = shared["report"]["rounds"]
+    assert rounds["losses"] == pytest.approx(whole["report"]["rounds"]["losses"], rel=1e-4)
+    assert rounds["scores"] == pytest.approx(whole["report"]["rounds"]["scores"], abs=0.01)
+
+
+def test_a_checkpoint_does_not_tell_whether_the_item_vectors_were_shared(two):
+    newest = [max((folder / "checkpoints").iterdir()) / "state.safetensors" for folder in (two, two / "shared")]
+    whole, shared = (load_file(path) for path in newest)
+    assert len(whole["moment.items.first"]) == two_ranks.world().interactions.n_items
+    assert whole.keys() == shared.keys()
+    assert {name: array.shape for name, array in shared.items()} == {name: array.shape for name, array in whole.items()}
+    for name, array in whole.items():
+        np.testing.assert_allclose(shared[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 def test_a_training_of_two_is_as_good_as_that_of_one(two):

@@ -1,7 +1,8 @@
 """What each of two processes of `test_ranks.py` does: `python -m tests.training_job.two_ranks FOLDER`, RANK set.
 
 Leaves in FOLDER, for rank r: `steps-r.npz`, the towers after a few steps of every kind of recipe, and `towers-r.npz`,
-those at the end of a whole training; `ended-r`, its failure when rank 0 fails and the other waits; and from rank 0
+those at the end of a whole training; in the folder `shared` the same of ranks that share the item vectors, and in
+`held-r.json` how many of them each had; `ended-r`, its failure when rank 0 fails and the other waits; and from rank 0
 `fitted.json`, what the trainings were.
 """
 
@@ -23,7 +24,7 @@ from contracts.fitted import to_bundle
 from contracts.schema import TimeMeaning
 from data_sources.indexed import IndexedDataset
 from tests.training_job.clustered import clustered_world
-from training_job import loop
+from training_job import loop, sharded_table
 from training_job.batches import Examples
 from training_job.fit import Fitted, fit
 from training_job.ranks import Ranks
@@ -97,28 +98,35 @@ def a_stepper(kind: tuple[TimeMeaning, bool, bool], ranks: Ranks) -> Stepper:
     return Stepper(towers, data, recipe, CPU, ranks)
 
 
+def whole(table: sharded_table.Table, part: torch.Tensor) -> torch.Tensor:
+    """An array of a table; of one that ranks share, rank 0 has the whole and the others nothing."""
+    return table.all_of(part, CPU) if isinstance(table, sharded_table.ShardedTable) else part
+
+
 def take_steps(stepper: Stepper, batches: list[Examples]) -> dict[str, np.ndarray]:
     """The towers and the losses after some steps."""
     random = np.random.default_rng(9)
     losses = [float(stepper(batch, 1.0, random)) for batch in batches]
     towers = stepper.towers
     arrays = {name: tensor.detach().numpy() for name, tensor in towers.dense.items()}
-    arrays |= {f"{name}.{part}": tensor.numpy() for name, table in towers.lazy.items()
+    arrays |= {f"{name}.{part}": whole(table, tensor).numpy() for name, table in towers.lazy.items()
                for part, tensor in table.tensors().items()}  # fmt: skip
     return arrays | {"losses": np.array(losses), "random": np.array([random.random()])}
 
 
-def steps_of_a_rank(ranks: Ranks) -> Iterator[tuple[str, np.ndarray]]:
+def steps_of_a_rank(ranks: Ranks, held: list[int]) -> Iterator[tuple[str, np.ndarray]]:
+    """`held` is told how many item vectors this rank has."""
     for kind in KINDS:
-        whole = a_stepper(kind, Ranks())
-        batches = whole_batches(whole.recipe, whole.data)
-        stepper, users = a_stepper(kind, ranks), np.arange(whole.data.events.n_users)
+        alone = a_stepper(kind, Ranks())
+        batches = whole_batches(alone.recipe, alone.data)
+        stepper, users = a_stepper(kind, ranks), np.arange(alone.data.events.n_users)
         if ranks.rank == 0:
             deal(stepper, np.random.default_rng(1))
         else:
-            share, users = Share.from_state(ranks.receive(), CPU), ranks.users(len(users))
+            share, users = Share.from_state(ranks.receive(), CPU, ranks), ranks.users(len(users))
             assert share.recipe == stepper.recipe
             stepper = Stepper(share.towers, share.data, share.recipe, CPU, ranks)
+        held.append(len(stepper.towers.items.values))
         taken = take_steps(stepper, [part_of(batch, users, ranks.rank, ranks.size) for batch in batches])
         yield from ((f"{'-'.join(map(str, kind))} {name}", array) for name, array in taken.items())
 
@@ -168,6 +176,13 @@ def trained_twice(ranks: Ranks, folder: Path) -> None:
         (folder / "fitted.json").write_text(json.dumps(facts))
 
 
+def everything(ranks: Ranks, folder: Path) -> None:
+    held: list[int] = []
+    np.savez(folder / f"steps-{ranks.rank}.npz", **dict(steps_of_a_rank(ranks, held)))
+    (folder / f"held-{ranks.rank}.json").write_text(json.dumps(held))
+    trained_twice(ranks, folder)
+
+
 def fail_while_the_other_waits(ranks: Ranks) -> None:
     if ranks.rank == 0:
         raise NotEnoughData("rank 0 cannot begin")
@@ -179,8 +194,10 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     try:
         with ranks.joined(CPU):
-            np.savez(folder / f"steps-{ranks.rank}.npz", **dict(steps_of_a_rank(ranks)))
-            trained_twice(ranks, folder)
+            everything(ranks, folder)
+            sharded_table.WHOLE_ITEMS = 0
+            (folder / "shared").mkdir(exist_ok=True)
+            everything(ranks, folder / "shared")
             fail_while_the_other_waits(ranks)
     except (NotEnoughData, RankLost) as error:
         (folder / f"ended-{ranks.rank}").write_text(f"{error.code}: {error}")
