@@ -172,10 +172,14 @@ class TowerArrays:
     """Norm of the vector of an item without events."""
 
 
+_DEPTH_OF: Final = np.concatenate([[0], np.ceil(np.log2(np.arange(1, 2 ** (DEPTHS - 3) + 2))) + 1]).astype(np.int64)
+"""Of each length up to the first of the last row."""
+
+
 def depths(lengths: NDArray[np.integer] | int) -> NDArray[np.int64]:
     """Row of `TowerArrays.depth` [...] for histories of so many events [...]: doublings, the last for all beyond."""
-    steps: NDArray[np.int64] = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64) + (np.asarray(lengths) > 0)
-    return np.minimum(steps, DEPTHS - 1)
+    rows: NDArray[np.int64] = _DEPTH_OF[np.minimum(lengths, len(_DEPTH_OF) - 1)]
+    return rows
 
 
 @dataclass(frozen=True)

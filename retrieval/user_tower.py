@@ -102,11 +102,10 @@ def _attended(tower: TowerArrays, directions: Floats, weights: NDArray[np.floati
     logits += tower.recency[:, : len(directions)]
     logits -= logits.max(axis=1, keepdims=True)
     shares = np.exp(logits, out=logits)
-    shares *= np.abs(weights)
-    totals = np.maximum(shares.sum(axis=1), SHORTEST)
-    shares *= np.sign(weights)
-    read = (shares @ directions) / totals[:, None]
-    said: Floats = np.einsum("hd,hde->e", read, tower.value)
+    totals = np.maximum(shares @ np.abs(weights), SHORTEST)
+    read = (shares * weights) @ directions
+    read /= totals[:, None]
+    said: Floats = read.reshape(-1) @ tower.value.reshape(-1, tower.value.shape[2])
     return said
 
 

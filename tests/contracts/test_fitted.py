@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import ReleaseCorrupt
-from contracts.fitted import Bundle, FittedModel, from_bundle, to_bundle
+from contracts.fitted import Bundle, FittedModel, depths, from_bundle, to_bundle
 from retrieval.user_tower import encode_user
 from tests.toy_world import toy_model
 
@@ -74,3 +74,9 @@ def test_a_release_of_before_heads_and_crowds_is_read_as_having_none() -> None:
         encode_user(read.tower, read.items, rows, weights), encode_user(model.tower, model.items, rows, weights)
     )
     assert len(read.tower.match) == len(read.tower.crowd) == len(read.tower.depth) == 0
+
+
+def test_depths_double_and_end() -> None:
+    lengths = np.array([0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 100, 10_000])
+    assert depths(lengths).tolist() == [0, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 8]
+    assert depths(3) == 3
