@@ -56,10 +56,15 @@ class Examples:
         codes, history = users.astype(np.int64), items.astype(np.int64)
         return Examples(codes, history, weights, lengths, here, lengths, nothing, nothing, np.empty(0, np.float32))
 
+    @property
+    def history_starts(self) -> Ints:
+        """Where each history begins in `history` [b]."""
+        return np.cumsum(self.history_lengths) - self.history_lengths
+
     def only(self, windows: Ints) -> Examples:
         """Some of the histories, ascending, with their moments and without what these ask for."""
         lengths = self.history_lengths[windows]
-        places = ragged((np.cumsum(self.history_lengths) - self.history_lengths)[windows], lengths)
+        places = ragged(self.history_starts[windows], lengths)
         number = np.full(len(self.users), -1)
         number[windows] = np.arange(len(windows))
         asked = number[self.owners] >= 0
@@ -78,7 +83,7 @@ class Examples:
 
     def known(self) -> tuple[Ints, Ints]:
         """What came before each moment, moment by moment [k]: which moment, and which event of `history`."""
-        starts = (np.cumsum(self.history_lengths) - self.history_lengths)[self.owners]
+        starts = self.history_starts[self.owners]
         return np.repeat(np.arange(len(self.ends)), self.ends), ragged(starts, self.ends)
 
 

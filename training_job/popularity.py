@@ -67,11 +67,6 @@ class Decay:
         return totals
 
 
-def decayed_weights(interactions: Interactions, half_life_days: float | None) -> NDArray[np.float64]:
-    """Weight of each event [n_events], halved with every half-life of age at the newest event; never negative."""
-    return Decay.of(interactions, half_life_days).weights(interactions)
-
-
 def fit_popularity(
     interactions: Interactions,
     schema: DatasetSchema,

@@ -17,7 +17,7 @@ from contracts.schema import DatasetSchema, FeatureKind, TimeMeaning
 from contracts.segments import GLOBAL_KEY, category_key, segment_key
 from contracts.trending import WINDOWS, half_life_seconds, trending_key
 from training_job import popularity
-from training_job.popularity import LONGEST_LIST, NEW_PLACES, decayed_weights, fit_popularity
+from training_job.popularity import LONGEST_LIST, NEW_PLACES, Decay, fit_popularity
 
 DAY = 86_400
 TRENDING = [trending_key(window) for window in WINDOWS]
@@ -49,12 +49,13 @@ def test_global_shares_by_hand():
 
 def test_an_event_a_half_life_old_weighs_half():
     events = _events([0, 0], [0, 1], times=[0, 7 * DAY])
-    assert decayed_weights(events, 7.0).tolist() == pytest.approx([0.5, 1.0])
+    assert Decay.of(events, 7.0).weights(events).tolist() == pytest.approx([0.5, 1.0])
     assert _fit(events, half_life=7.0).get("global")[1].tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_negative_weights_do_not_make_unpopularity():
-    assert decayed_weights(_events([0, 0], [0, 1], weights=[-5, 1]), None).tolist() == [0, 1]
+    events = _events([0, 0], [0, 1], weights=[-5, 1])
+    assert Decay.of(events, None).weights(events).tolist() == [0, 1]
 
 
 def _two_segments(monkeypatch, prior):
