@@ -20,7 +20,7 @@ class Route(StrEnum):
     BOTH_COLD = "both_cold"
     """A user below the threshold who asks for new items: popularity in the category, new items first."""
     COLD_USER = "cold_user"
-    """A user below the threshold: popularity in the segment, blended with the model as history arrives."""
+    """A user below the threshold: popularity in the segment, and the model as far as it goes by so little."""
     MODEL = "model"
     """The served model."""
     SIMILAR = "similar"

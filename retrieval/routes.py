@@ -3,7 +3,8 @@
     unknown     nothing known                              global popularity with decay
     anonymous   a session without a user                   ALS fold-in, blended with popularity while it is short
     both_cold   below the threshold, and `prefer: new`     popularity of the category, new items first
-    cold_user   below the threshold                        popularity of the segment, blended by events / threshold
+    cold_user   below the threshold                        popularity of the segment, blended by events / what the
+                                                           model needs (ALS: the threshold, the towers: one event)
     model       everybody else                             the served model
 
 A route that finds nothing eligible is not the end: `recommend` fills every slate from popularity.
@@ -84,7 +85,7 @@ def _blended(ask: Ask, model_name: str) -> Answer:
     """Segment popularity, giving way to a model as history arrives."""
     keys = segment_keys(ask.model.fitted.schema.segment, ask.visitor.features)
     key, popular = popular_found(ask.model, keys, ask.eligible, ask.pool, explain=ask.explain)
-    weight = min(1.0, ask.visitor.events / ask.settings.cold_user_events)
+    weight = min(1.0, ask.visitor.events / ask.settings.full_history(model_name))
     if model_name == "popularity" or not weight:
         return popular, "popularity", key
     found = ask_model(ask, model_name)

@@ -16,6 +16,7 @@ from contracts.treatment import OF_RETRIEVAL, Treatment, changes_of
 SERVED_MODELS: Final = ("two_tower", "als", "popularity")
 _COUNTS: Final = (
     "cold_user_events",
+    "tower_events",
     "cold_item_events",
     "pool_per_place",
     "min_pool",
@@ -35,6 +36,8 @@ class RetrievalSettings:
     """What answers a user with enough history: `two_tower`, `als` or `popularity`."""
     cold_user_events: int = 5
     """Below this many events a user is cold (the original system's threshold)."""
+    tower_events: int = 1
+    """From so many events on the towers answer a cold user alone: they were trained on users of whom one item is known."""
     cold_item_events: int = 5
     """Below this many events an item is cold (the original system's threshold)."""
     pool_per_place: int = 10
@@ -80,6 +83,10 @@ class RetrievalSettings:
     def pool(self, places: int) -> int:
         """Eligible candidates wanted for a slate of so many places."""
         return max(self.min_pool, places * self.pool_per_place)
+
+    def full_history(self, model: str) -> int:
+        """Events from which a model needs no popularity beside it."""
+        return min(self.tower_events, self.cold_user_events) if model == "two_tower" else self.cold_user_events
 
     def treated(self, treatment: Treatment) -> RetrievalSettings:
         """The same with what a variant changes of them, its model included."""

@@ -101,6 +101,10 @@ def test_a_warm_user_gets_the_models_own_ranking(name):
     assert candidates.model == name
 
 
+ALS = RetrievalSettings(served_model="als")
+"""Blends a short history; the towers do not."""
+
+
 def test_popularity_can_be_the_served_model():
     candidates = find(replace_features(WARM, gender="M"), options=RetrievalSettings(served_model="popularity"))
     assert (candidates.route, candidates.model) == (Route.MODEL, "popularity")
@@ -122,12 +126,22 @@ def test_a_cold_user_leaves_the_segment_step_by_step():
     """gender=M likes category 1; a history in category 0 takes over with every event."""
     shares = []
     for n in range(5):
-        candidates = find(replace_features(user(*range(0, 5 * n, 5)), gender="M"))
+        candidates = find(replace_features(user(*range(0, 5 * n, 5)), gender="M"), options=ALS)
         assert candidates.segment == segment_key(["gender"], ["M"])
         shares.append(ART(candidates.rows[:10]).mean())
     assert shares[0] <= 0.1  # row 0 is popular with everybody
     assert shares[4] >= 0.7
     assert shares == sorted(shares)
+
+
+def test_the_towers_answer_a_cold_user_from_the_event_that_they_need():
+    """They were trained on users of whom so little is known; a threshold below theirs holds for them, too."""
+    one, none = (find(replace_features(user(*rows), gender="M")) for rows in ([0], []))
+    assert (one.route, one.model, one.segment) == (Route.COLD_USER, "two_tower", None)
+    assert (none.model, none.segment) == ("popularity", segment_key(["gender"], ["M"]))
+    three = RetrievalSettings(tower_events=3)
+    assert find(replace_features(user(0), gender="M"), options=three).segment == segment_key(["gender"], ["M"])
+    assert replace(three, cold_user_events=2).full_history("two_tower") == 2
 
 
 def test_an_unknown_segment_falls_back_to_everybody():
@@ -184,12 +198,12 @@ def test_a_cold_item_is_reached_through_its_neighbours():
 
 
 def test_explain_tells_the_parts():
-    blended = find(user(0), RecommendationRequest(explain=True))
+    blended = find(user(0), RecommendationRequest(explain=True), options=ALS)
     assert set(blended.parts) >= {"model", "popularity"}
     assert set(blended.sources.tolist()) == {Source.MODEL, Source.POPULARITY} | (
         {Source.NEIGHBOUR} & set(blended.sources)
     )
-    quiet = find(user(0))
+    quiet = find(user(0), options=ALS)
     assert quiet.rows.tolist() == blended.rows.tolist()
     assert quiet.parts == {}
 

@@ -14,7 +14,7 @@ shares = st.floats(0, 1)
 
 
 @given(
-    st.builds(RetrievalSettings, st.sampled_from(SERVED_MODELS), *[sizes] * 5, shares, sizes, st.floats(0, 1e4), shares)
+    st.builds(RetrievalSettings, st.sampled_from(SERVED_MODELS), *[sizes] * 6, shares, sizes, st.floats(0, 1e4), shares)
 )
 def test_the_environment_holds_them(settings):
     assert RetrievalSettings.from_env(settings.to_env()) == settings
@@ -29,6 +29,7 @@ def test_an_empty_environment_gives_the_defaults():
     [
         ("served_model", "magic"),
         ("cold_user_events", "0"),
+        ("tower_events", "0"),
         ("cold_item_events", "-3"),
         ("pool_per_place", "0"),
         ("min_pool", "0"),
