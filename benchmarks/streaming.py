@@ -1,10 +1,11 @@
-"""Memory of reading, sampling and training where a dataset has millions of events: what grows with them, and what not.
+"""Memory of checking, reading, sampling and training with millions of events: what grows with them, and what not.
 
 Parts of a million events are written by numpy (items by Zipf's law, users more and less active, ids of 16 bytes). A
-process of its own then indexes them as training does, holds out the slice and makes the sampler; another trains, quick.
+process of its own then runs the data doctor; another indexes them as training does, holds out the slice and makes the
+sampler; a third trains, quick.
 `anonymous_mb` is the peak of RssAnon, sampled a hundred times a second: memory that only swapping could take back.
-`peak_mb` (ru_maxrss) counts pages of mapped files, too, which the system drops at will. `--whole` indexes in memory,
-for comparison. Example: python -m benchmarks.streaming --events 10000000 --json
+`peak_mb` (ru_maxrss) counts pages of mapped files, too, which the system drops at will. `--whole` checks and
+indexes in memory, for comparison. Example: python -m benchmarks.streaming --events 10000000 --json
 """
 
 from __future__ import annotations
@@ -119,6 +120,16 @@ def index(folder: Path, whole: bool) -> IndexedDataset:
     return index_streamed(folder, open_dataset(folder, event_columns=()))
 
 
+def _check(folder: Path, whole: bool, peaks: Peaks) -> dict[str, Any]:
+    """What `tandem train` and the nightly check step do first."""
+    from data_sources.doctor import diagnose
+
+    peaks.stage("check")
+    diagnosis = diagnose(folder, stream_above=sys.maxsize if whole else 0)
+    told = [check.name for check in diagnosis.checks if check.status != "PASS"]
+    return {"events": diagnosis.events, "users": diagnosis.users, "items": diagnosis.items, "told": told}
+
+
 def _sample(folder: Path, whole: bool, peaks: Peaks) -> dict[str, Any]:
     """Index, hold out, make the sampler, take a hundred batches."""
     from itertools import islice
@@ -161,7 +172,7 @@ def _train(folder: Path, whole: bool, peaks: Peaks) -> dict[str, Any]:
     return kept | {"epochs": fitted.report["recipe"]["epochs"]}
 
 
-STEPS: Final = {"sample": _sample, "train": _train}
+STEPS: Final = {"check": _check, "sample": _sample, "train": _train}
 
 
 def run_step(name: str, folder: Path, whole: bool) -> dict[str, Any]:
@@ -198,7 +209,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--users", type=int, help=f"default: one for {EVENTS_PER_USER} events")
-    parser.add_argument("--no-train", action="store_true", help="index, hold out and make the sampler only")
+    parser.add_argument("--no-train", action="store_true", help="check, index, hold out and make the sampler only")
     parser.add_argument("--whole", action="store_true", help="read the events at once, as small datasets are")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -207,7 +218,9 @@ def main() -> None:
         print(json.dumps(run_step(asked.step, asked.folder, asked.whole)))
         return
     users = asked.users or max(2, asked.events // EVENTS_PER_USER)
-    figures = run_all(asked.events, users, ["sample"] if asked.no_train else list(STEPS), asked.whole)
+    figures = run_all(
+        asked.events, users, [step for step in STEPS if step != "train" or not asked.no_train], asked.whole
+    )
     print(json.dumps(figures, indent=None if asked.json else 2))
 
 

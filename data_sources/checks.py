@@ -1,4 +1,4 @@
-"""What a check of the data doctor is, and what it looks at: the tables as read, and figures that several checks need.
+"""What a check of the data doctor is, and what it looks at: users and items as read, and the figures of events.
 
 A check has a name, a reason why it matters, a fix, and a function from what was examined to an outcome. The families
 are in `checks_files`, `checks_ids`, `checks_events`, `checks_time` and `checks_features`; `doctor` runs them.
@@ -16,7 +16,10 @@ from typing import Final
 import polars as pl
 
 from contracts.schema import DatasetSchema, FeatureKind
+from data_sources.event_figures import EventFigures, figures_of
+from data_sources.event_log import EventLog, Sought
 from data_sources.findings import SHOWN, Finding, FindingKind, Place, shown
+from data_sources.odd_times import odd_times, other_units
 from data_sources.reading import ID_OF, Table
 
 
@@ -55,36 +58,37 @@ class Outcome:
 
     status: Status
     found: str
-    places: tuple[Place, ...] = ()
+    places: tuple[Place | Sought, ...] = ()
+    """Among events a check only says what to look for."""
 
 
 def passed(found: str) -> Outcome:
     return Outcome(Status.PASS, found)
 
 
-def warned(found: str, places: Iterable[Place] = ()) -> Outcome:
+def warned(found: str, places: Iterable[Place | Sought] = ()) -> Outcome:
     return Outcome(Status.WARN, found, tuple(places))
 
 
-def failed(found: str, places: Iterable[Place] = ()) -> Outcome:
+def failed(found: str, places: Iterable[Place | Sought] = ()) -> Outcome:
     return Outcome(Status.FAIL, found, tuple(places))
 
 
 @dataclass(frozen=True)
 class Examined:
-    """A dataset as the doctor sees it: every table as read, bad values as null, and what reading noticed."""
+    """A dataset as the doctor sees it: every table, bad values as null, and what reading noticed."""
 
     folder: Path
     schema: DatasetSchema
     schema_error: str | None
-    events: Table
+    events: EventLog
     users: Table
     items: Table
     now: int
     """Unix seconds."""
 
     @property
-    def tables(self) -> tuple[Table, ...]:
+    def tables(self) -> tuple[EventLog | Table, ...]:
         return (self.events, self.users, self.items)
 
     def table(self, side: str) -> Table:
@@ -98,31 +102,27 @@ class Examined:
         has = {
             Needs.SCHEMA: self.schema_error is None,
             Needs.READ: any(table.columns for table in self.tables),
-            Needs.EVENTS: len(self.per_user) > 0 and len(self.per_item) > 0,
+            Needs.EVENTS: not any(self.per(side).is_empty() for side in ID_OF),
             Needs.USERS: len(self.users.frame) > 0 or bool(self.schema.users),
             Needs.ITEMS: len(self.items.frame) > 0 or bool(self.schema.items),
             Needs.SECONDS: self.schema.timed,
             Needs.ORDER: self.schema.ordered,
-            Needs.SPLIT: self.schema.given_split and "split" in self.events.frame.columns,
+            Needs.SPLIT: self.schema.given_split,
         }
         return has[need]
 
     @cached_property
-    def per_user(self) -> pl.DataFrame:
-        """`id` and `n`: events of each user."""
-        return self._counts("user_id")
+    def odd(self) -> dict[str, pl.Expr]:
+        """What of it → where it holds of an event: times that something is wrong with."""
+        return other_units("timestamp") | odd_times(self.schema, self.items.frame, self.now)
 
     @cached_property
-    def per_item(self) -> pl.DataFrame:
-        """`id` and `n`: events of each item."""
-        return self._counts("item_id")
-
-    def _counts(self, column: str) -> pl.DataFrame:
-        ids = self.events.frame[column].drop_nulls().alias("id")
-        return ids.value_counts(name="n", sort=True)
+    def figures(self) -> EventFigures:
+        return figures_of(self.events, self.schema, self.odd)
 
     def per(self, side: str) -> pl.DataFrame:
-        return self.per_user if side == "users" else self.per_item
+        """`id` and `n`: events of each user (item), in no order."""
+        return self.figures.per[side]
 
     @cached_property
     def all_ids(self) -> dict[str, pl.Series]:
@@ -132,15 +132,18 @@ class Examined:
             for side, column in ID_OF.items()
         }
 
-    def places(self, side: str, ids: pl.Series) -> list[Place]:
+    def places(self, side: str, ids: pl.Series) -> list[Place | Sought]:
         """Where some ids of a side stand, in its own table and in the events."""
-        column = ID_OF[side]
-        places = []
-        for table in (self.table(side), self.events):
-            mask = table.frame[column].is_in(ids.implode()).fill_null(False)
-            if mask.any():
-                places.append(table.place(column, mask))
-        return places
+        column, table = ID_OF[side], self.table(side)
+        mask = table.frame[column].is_in(ids.implode())
+        own: list[Place | Sought] = [table.place(column, mask)] if mask.any() else []
+        return own + self.events_of(side, ids)
+
+    def events_of(self, side: str, ids: pl.Series, shows: str = "") -> list[Place | Sought]:
+        """The events of some ids of a side, if there are any; `shows`: the column to show, by default the ids."""
+        count = int(self.per(side).filter(pl.col("id").is_in(ids.implode()))["n"].sum())
+        where = pl.col(ID_OF[side]).is_in(ids.implode())
+        return [Sought(shows or ID_OF[side], where, count)] if count else []
 
     def features(self, side: str, *kinds: FeatureKind) -> list[str]:
         """Features of a side of these kinds that its table has."""

@@ -12,8 +12,10 @@ import polars as pl
 
 from contracts.schema import DEFAULT_EVENT_TYPE
 from data_sources.checks import FEW, MANY, Check, Examined, Needs, Outcome, failed, listed, passed, share, warned
+from data_sources.event_log import Sought
 from data_sources.findings import FindingKind
 from data_sources.reading import ID_OF
+from data_sources.repeats import Repeated
 
 _FEWEST_EVENTS: Final = 10
 _COMFORTABLE_EVENTS: Final = 1_000
@@ -30,7 +32,7 @@ _TIMES_EVEN: Final = 10
 
 
 def _enough(examined: Examined) -> Outcome:
-    events, users, items = len(examined.events.frame), len(examined.per_user), len(examined.per_item)
+    events, users, items = examined.events.rows, len(examined.per("users")), len(examined.per("items"))
     found = f"{events:,} events of {users:,} users on {items:,} items"
     if events < _FEWEST_EVENTS or users < 2 or items < 2:
         return failed(f"only {found}")
@@ -53,49 +55,45 @@ def _items_warm(examined: Examined) -> Outcome:
 
 
 def _duplicated(examined: Examined) -> Outcome:
-    """Rows that equal another in all that tells events apart; without time, in user and item."""
-    frame = examined.events.frame
-    keys = [c for c in ("user_id", "item_id", "event_type", "timestamp", "value", "split") if c in frame.columns]
-    extra = ~frame.select(keys).hash_rows().is_first_distinct()
-    count = int(extra.sum())
-    if not count:
+    repeated, events = examined.figures.duplicates, examined.events.rows
+    if not repeated.count:
         return passed("no event is there twice")
-    found = f"{share(count, len(frame))} events repeat an earlier one exactly"
-    return warned(found, [examined.events.place("user_id", extra)])
+    found = f"{share(repeated.count, events)} events repeat an earlier one exactly"
+    return warned(found, [_first_of(repeated, "user_id")])
 
 
 def _event_ids(examined: Examined) -> Outcome:
-    frame = examined.events.frame
-    if "event_id" not in frame.columns:
+    repeated, events = examined.figures.event_ids, examined.events.rows
+    if repeated is None:
         return passed("there is no column event_id")
-    repeated = ~frame["event_id"].is_first_distinct() & frame["event_id"].is_not_null()
-    count = int(repeated.sum())
-    if not count:
+    if not repeated.count:
         return passed("every event_id is there once")
-    found = f"{share(count, len(frame))} events carry the event_id of an earlier one"
-    places = [examined.events.place("event_id", repeated)]
-    return failed(found, places) if count > FEW * len(frame) else warned(found, places)
+    found = f"{share(repeated.count, events)} events carry the event_id of an earlier one"
+    places = [_first_of(repeated, "event_id")]
+    return failed(found, places) if repeated.count > FEW * events else warned(found, places)
+
+
+def _first_of(repeated: Repeated, shows: str) -> Sought:
+    return Sought(shows, pl.col("row").is_in(repeated.first), repeated.count)
 
 
 def _types(examined: Examined) -> Outcome:
-    types = examined.events.frame["event_type"]
-    weights = examined.schema.event_weights
-    present = types.fill_null(DEFAULT_EVENT_TYPE).value_counts(name="n", sort=True)
+    weights, present = examined.schema.event_weights, examined.figures.types
     listed_types = ", ".join(f"{kind}: {n:,}" for kind, n in present.head(10).iter_rows())
     if not weights.types:
         return passed(f"all types weigh {weights.default} ({listed_types})")
-    unweighed = present.filter(~pl.col("event_type").is_in(list(weights.types)))["event_type"]
+    unweighed = present.filter(~pl.col("id").is_in(list(weights.types)))
     if unweighed.is_empty():
         return passed(f"every type has a weight ({listed_types})")
-    mask = types.fill_null(DEFAULT_EVENT_TYPE).is_in(unweighed.implode())
-    names = listed(unweighed.to_list())
+    names = listed(unweighed["id"].to_list())
     found = f"{len(unweighed)} types have no weight of their own and count {weights.default} ({names})"
-    return warned(found, [examined.events.place("event_type", mask)])
+    where = pl.col("event_type").fill_null(DEFAULT_EVENT_TYPE).is_in(unweighed["id"].implode())
+    return warned(found, [Sought("event_type", where, int(unweighed["n"].sum()))])
 
 
 def _weights(examined: Examined) -> Outcome:
     weights = examined.schema.event_weights
-    present = set(examined.events.frame["event_type"].fill_null(DEFAULT_EVENT_TYPE).unique().to_list())
+    present = set(examined.figures.types["id"].to_list())
     weighed = {**weights.types, "default": weights.default}
     absurd = [f"{kind} = {weight}" for kind, weight in weighed.items() if not isfinite(weight)]
     if absurd:
@@ -111,12 +109,13 @@ def _weights(examined: Examined) -> Outcome:
 
 
 def _share_of_one(examined: Examined, side: str, limit: float) -> Outcome:
-    counts, total = examined.per(side), len(examined.events.frame)
-    most, who = int(counts["n"][0]), counts["id"][0]
+    counts, total = examined.per(side), examined.events.rows
+    busiest = counts.filter(pl.col("n") == pl.col("n").max()).sort("id").head(1)
+    most = int(busiest["n"].item())
     found = f"the busiest of {len(counts):,} {side} has {share(most, total)} events"
     if most <= max(limit, _TIMES_EVEN / len(counts)) * total:
         return passed(found)
-    places = examined.places(side, pl.Series("id", [who]))
+    places = examined.places(side, busiest["id"])
     return failed(found, places) if most > MANY * total else warned(found, places)
 
 
@@ -129,10 +128,9 @@ def _item_share(examined: Examined) -> Outcome:
 
 
 def _repeats(examined: Examined) -> Outcome:
-    frame = examined.events.frame
-    repeats = len(frame) - frame.select("user_id", "item_id").hash_rows().n_unique()
-    found = f"{share(repeats, len(frame))} events return to an item that the user already had"
-    return warned(found) if repeats > MANY * len(frame) else passed(found)
+    repeats, events = examined.figures.returns.count, examined.events.rows
+    found = f"{share(repeats, events)} events return to an item that the user already had"
+    return warned(found) if repeats > MANY * events else passed(found)
 
 
 def _split_values(examined: Examined) -> Outcome:
@@ -140,7 +138,7 @@ def _split_values(examined: Examined) -> Outcome:
     odd += [f for f in examined.findings(FindingKind.MISSING_VALUE) if f.place.column == "split"]
     if odd:
         return failed("; ".join(f.message for f in odd), [f.place for f in odd])
-    counts = dict(examined.events.frame["split"].value_counts().iter_rows())
+    counts = dict(examined.figures.splits.iter_rows())
     if set(counts) != {"train", "test"}:
         return failed(f"both train and test must occur, found {listed(list(counts))}")
     return passed(f"{counts['train']:,} events to train on, {counts['test']:,} to test")
@@ -148,11 +146,9 @@ def _split_values(examined: Examined) -> Outcome:
 
 def _split_sides(examined: Examined) -> Outcome:
     found = []
-    for column in ID_OF.values():
-        frame = examined.events.frame.select(column, "split").drop_nulls()
-        test = frame.filter(pl.col("split") == "test")[column].unique()
-        train = frame.filter(pl.col("split") == "train")[column].unique()
-        unseen = int((~test.is_in(train.implode())).sum())
+    for side, column in ID_OF.items():
+        test = examined.per(side).filter(pl.col("test") > 0)
+        unseen = int((test["train"] == 0).sum())
         if unseen > FEW * len(test):
             found.append(f"{share(unseen, len(test))} of the {column}s in test are not in train")
     return warned("; ".join(found)) if found else passed("test holds users and items that train knows")

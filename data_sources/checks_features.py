@@ -108,9 +108,9 @@ def _seen(examined: Examined) -> Outcome:
     """Categories that occur only on users or items without an event to train on."""
     found, places = [], []
     for side, key in ID_OF.items():
-        table, events = examined.table(side), examined.events.frame
-        trained = events.filter(pl.col("split") == "train") if examined.has(Needs.SPLIT) else events
-        active = table.frame[key].is_in(trained[key].drop_nulls().unique().implode()).fill_null(False)
+        table, events = examined.table(side), examined.per(side)
+        trained = events.filter(pl.col("train") > 0) if examined.has(Needs.SPLIT) else events
+        active = table.frame[key].is_in(trained["id"].implode()).fill_null(False)
         for name in examined.features(side, *_CATEGORICAL):
             unseen, rows = _unseen(table.frame[name], active)
             if unseen and int(rows.sum()) > FEW * len(rows):
@@ -160,8 +160,8 @@ def _segments(examined: Examined) -> Outcome:
     segment = [name for name in examined.schema.segment if name in examined.users.frame.columns]
     if not segment:
         return warned("the schema names no segment: cold users get what everybody gets")
-    users = examined.users.frame.filter(pl.col("user_id").is_in(examined.per_user["id"].implode()))
-    sizes = users.group_by(segment).len(name="n").sort("n")
+    users = examined.users.frame.filter(pl.col("user_id").is_in(examined.per("users")["id"].implode()))
+    sizes = users.group_by(segment).len(name="n").sort("n", *segment)
     small = sizes.filter(pl.col("n") < _SMALL_SEGMENT)
     inside, total = int(small["n"].sum()), int(sizes["n"].sum())
     found = f"{len(sizes)} segments by {' and '.join(segment)}, {len(small)} of them with under {_SMALL_SEGMENT} users"

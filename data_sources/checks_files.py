@@ -37,7 +37,7 @@ def _places(findings: list[Finding]) -> list[Place]:
 
 
 def _tables_present(examined: Examined) -> Outcome:
-    there = ", ".join(f"{table.name}: {len(table.frame):,} rows" for table in examined.tables if table.parts)
+    there = ", ".join(f"{table.name}: {table.rows:,} rows" for table in examined.tables if table.parts)
     return _from_findings(examined, FindingKind.MISSING_FILE, there or "no table is needed")
 
 

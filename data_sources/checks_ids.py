@@ -102,7 +102,7 @@ def _known(examined: Examined, side: str) -> Outcome:
     if unknown.is_empty():
         return passed(f"all {total:,} {side} with events are in the {side} table")
     found = f"{share(len(unknown), total)} {side} with events are not in the {side} table"
-    places = [examined.events.place(ID_OF[side], examined.events.frame[ID_OF[side]].is_in(unknown["id"].implode()))]
+    places = examined.events_of(side, unknown["id"])
     return failed(found, places) if len(unknown) > MANY * total else warned(found, places)
 
 

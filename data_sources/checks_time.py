@@ -12,20 +12,10 @@ import polars as pl
 
 from contracts.schema import FeatureKind, TimeMeaning
 from data_sources.checks import FEW, MANY, Check, Examined, Needs, Outcome, failed, passed, share, warned
+from data_sources.event_log import Sought
 from data_sources.findings import FindingKind, Place
-from data_sources.reading import Table
-
-_DAY: Final = 86_400
-
-_LARGEST_SECONDS: Final = 100_000_000_000
-"""Year 5138. In milliseconds it is March 1973, before any event log: a larger number is no count of seconds."""
-_UNITS: Final = ((10**14, "milliseconds"), (10**17, "microseconds"), (2**63, "nanoseconds"))
-
-_PAST: Final = 631_152_000
-"""1 January 1990: an event that is older was stamped by a clock that was not set."""
-
-_CLOCK_SKEW: Final = _DAY
-"""A day ahead of now is a time zone, not an error."""
+from data_sources.odd_times import DAY, PAST, not_seconds, other_units, typical_unit
+from data_sources.reading import ID_OF
 
 _SHORT_DAYS: Final = 7
 """Under a week a cut in time separates days of the week, not taste."""
@@ -46,24 +36,27 @@ def _present(examined: Examined) -> Outcome:
     return passed("every event has its time")
 
 
-def _time_columns(examined: Examined) -> list[tuple[Table, str]]:
-    columns = [(examined.events, "timestamp")] if examined.schema.timed else []
-    for side in ("users", "items"):
-        columns += [(examined.table(side), name) for name in examined.features(side, FeatureKind.TIMESTAMP)]
-    return columns
-
-
 def _unit(examined: Examined) -> Outcome:
-    found, places = [], []
-    for table, column in _time_columns(examined):
-        values = table.frame[column]
-        large = (values.abs() > _LARGEST_SECONDS).fill_null(False)
-        if large.any():
-            typical = float(values.filter(large).cast(pl.Float64).abs().median() or 0.0)  # type: ignore[arg-type]
-            unit = next(name for limit, name in _UNITS if typical <= limit)
-            found.append(f"{table.name}.{column}: {share(int(large.sum()), len(values))} look like {unit}")
-            places.append(table.place(column, large))
+    found: list[str] = []
+    places: list[Place | Sought] = []
+    if examined.schema.timed:
+        counts = {unit: examined.figures.counts[unit] for unit in other_units("timestamp")}
+        if count := sum(counts.values()):
+            found.append(_looks_like("events.timestamp", counts, examined.events.rows))
+            places.append(Sought("timestamp", not_seconds("timestamp"), count))
+    for side in ID_OF:
+        table = examined.table(side)
+        for name in examined.features(side, FeatureKind.TIMESTAMP):
+            counted = {unit: where.sum() for unit, where in other_units(name).items()}
+            counts = table.frame.select(**counted).row(0, named=True)
+            if sum(counts.values()):
+                found.append(_looks_like(f"{side}.{name}", counts, table.rows))
+                places.append(table.place(name, table.frame.select(not_seconds(name)).to_series()))
     return failed("; ".join(found), places) if found else passed("every time is a plausible count of seconds")
+
+
+def _looks_like(column: str, counts: dict[str, int], rows: int) -> str:
+    return f"{column}: {share(sum(counts.values()), rows)} look like {typical_unit(counts)}"
 
 
 def _zones(examined: Examined) -> Outcome:
@@ -76,14 +69,12 @@ def _zones(examined: Examined) -> Outcome:
 
 
 def _future(examined: Examined) -> Outcome:
-    times = examined.events.frame["timestamp"]
-    ahead = ((times > examined.now + _CLOCK_SKEW) & (times <= _LARGEST_SECONDS)).fill_null(False)
-    count = int(ahead.sum())
+    count, events = examined.figures.counts["future"], examined.events.rows
     if not count:
         return passed("no event lies in the future")
-    found = f"{share(count, len(times))} events lie in the future (now is {_day(examined.now)})"
-    places = [examined.events.place("timestamp", ahead)]
-    return failed(found, places) if count > FEW * len(times) else warned(found, places)
+    found = f"{share(count, events)} events lie in the future (now is {_day(examined.now)})"
+    places = [Sought("timestamp", examined.odd["future"], count)]
+    return failed(found, places) if count > FEW * events else warned(found, places)
 
 
 def _day(seconds: int) -> str:
@@ -91,60 +82,47 @@ def _day(seconds: int) -> str:
 
 
 def _past(examined: Examined) -> Outcome:
-    times = examined.events.frame["timestamp"]
-    old = (times < _PAST).fill_null(False)
-    count = int(old.sum())
+    count, events = examined.figures.counts["past"], examined.events.rows
     if not count:
-        return passed(f"no event is older than {_day(_PAST)}")
-    found = f"{share(count, len(times))} events are older than {_day(_PAST)}"
-    places = [examined.events.place("timestamp", old)]
-    return failed(found, places) if count > MANY * len(times) else warned(found, places)
+        return passed(f"no event is older than {_day(PAST)}")
+    found = f"{share(count, events)} events are older than {_day(PAST)}"
+    places = [Sought("timestamp", examined.odd["past"], count)]
+    return failed(found, places) if count > MANY * events else warned(found, places)
 
 
 def _order(examined: Examined) -> Outcome:
     """Users with several events all at one moment."""
-    frame = examined.events.frame.select("user_id", "timestamp").drop_nulls()
-    users = frame.group_by("user_id").agg(pl.len().alias("n"), pl.col("timestamp").n_unique().alias("moments"))
-    several = users.filter(pl.col("n") > 1)
-    unordered = several.filter(pl.col("moments") == 1)
+    several = examined.per("users").filter(pl.col("timed") > 1)
+    unordered = several.filter(pl.col("first") == pl.col("last"))["id"]
     found = f"{share(len(unordered), len(several))} users with several events have them all at one moment"
     if len(unordered) <= max(1, FEW * len(several)):
         return passed(found)
-    mask = examined.events.frame["user_id"].is_in(unordered["user_id"].implode()).fill_null(False)
-    return warned(found, [examined.events.place("timestamp", mask)])
+    return warned(found, examined.events_of("users", unordered, shows="timestamp"))
 
 
 def _resolution(examined: Examined) -> Outcome:
-    times = examined.events.frame["timestamp"].drop_nulls()
-    whole_days = int((times % _DAY == times.head(1).item() % _DAY).sum()) if len(times) else 0
-    if len(times) > 1 and whole_days == len(times) and times.n_unique() > 1:
+    times = examined.figures.times
+    if times["first"] != times["last"] and times["first_of_day"] == times["last_of_day"]:
         return warned("times are whole days: what a user did on one day has no order")
     return passed("times are finer than days")
 
 
 def _span(examined: Examined) -> Outcome:
-    times = examined.events.frame["timestamp"].drop_nulls()
-    times = times.filter((times >= _PAST) & (times <= _LARGEST_SECONDS))
-    if times.is_empty():
+    first, last = (examined.figures.times[name] for name in ("first_plausible", "last_plausible"))
+    if first is None or last is None:
         return warned("no event has a plausible time")
-    first, last = int(times.min()), int(times.max())  # type: ignore[arg-type]  # integers
-    found = f"events from {_day(first)} to {_day(last)}, {(last - first) / _DAY:.1f} days"
-    return warned(found) if last - first < _SHORT_DAYS * _DAY else passed(found)
+    found = f"events from {_day(first)} to {_day(last)}, {(last - first) / DAY:.1f} days"
+    return warned(found) if last - first < _SHORT_DAYS * DAY else passed(found)
 
 
 def _births(examined: Examined) -> Outcome:
-    published = examined.schema.published
-    if published is None or published not in examined.items.frame.columns:
+    if "early" not in examined.odd:
         return passed("no feature says when items appeared")
-    born = examined.items.frame.select("item_id", pl.col(published).alias("born")).drop_nulls()
-    events = examined.events.frame.select("item_id", "timestamp")
-    joined = events.join(born.unique("item_id"), on="item_id", how="left", maintain_order="left")
-    early = (joined["timestamp"] < joined["born"] - _CLOCK_SKEW).fill_null(False)
-    count = int(early.sum())
-    if count <= FEW * len(events):
-        return passed(f"{share(count, len(events))} events are older than their item")
-    place: Place = examined.events.place("timestamp", early)
-    return warned(f"{share(count, len(events))} events are older than their item ({published})", [place])
+    count, events = examined.figures.counts["early"], examined.events.rows
+    found = f"{share(count, events)} events are older than their item"
+    if count <= FEW * events:
+        return passed(found)
+    return warned(f"{found} ({examined.schema.published})", [Sought("timestamp", examined.odd["early"], count)])
 
 
 CHECKS: Final = (

@@ -108,9 +108,16 @@ def _to_text(raw: pl.Series) -> pl.Series:
     if raw.dtype == pl.Binary:
         try:
             return raw.cast(pl.String)
-        except pl.exceptions.PolarsError:  # one value that is not UTF-8 spoils the cast of the whole column
-            return _nothing(raw, pl.String())
+        except pl.exceptions.PolarsError:  # polars casts all or nothing
+            return raw.map_elements(_decoded, return_dtype=pl.String())
     return raw.cast(pl.String)
+
+
+def _decoded(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _to_number(raw: pl.Series) -> pl.Series:

@@ -5,7 +5,7 @@ Opening a dataset raises the first fatal finding; the doctor reports them all. K
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -81,9 +81,53 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST_EXAMPLE else text[: _LONGEST_EXAMPLE - 1] + "…"
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a file or a table, counted from 1: how many, the first of them and their values.
+
+    Those of a slice and of the next one add up.
+    """
+
+    count: int = 0
+    first: tuple[int, ...] = ()
+    """SHOWN at most."""
+    values: tuple[str, ...] = ()
+    """One for each of the first, as shown."""
+
+    @staticmethod
+    def where(mask: pl.Series, values: pl.Series, before: int = 0) -> Rows:
+        """The rows where `mask` [n] holds, with their `values` [n]; `before`: rows before these n."""
+        if not mask.any():
+            return NO_ROWS
+        rows = mask.arg_true()
+        first = rows.head(SHOWN)
+        numbers = tuple(row + before + 1 for row in first.to_list())
+        return Rows(len(rows), numbers, tuple(map(shown, values.gather(first).to_list())))
+
+    def __add__(self, later: Rows) -> Rows:
+        first, values = self.first + later.first, self.values + later.values
+        return Rows(self.count + later.count, first[:SHOWN], values[:SHOWN])
+
+    def place(self, file: str, column: str) -> Place:
+        """Their place in a file; examples are distinct values."""
+        return Place(file, column, self.count, self.first, tuple(dict.fromkeys(self.values)))
+
+
+NO_ROWS: Final = Rows()
+
+
 def place_of(file: str, column: str, values: pl.Series, mask: pl.Series) -> Place:
     """The place of the rows of one file where `mask` [n] holds; examples are their distinct `values` [n]."""
-    rows = mask.arg_true()
-    first = values.gather(rows.head(SHOWN)).to_list()
-    examples = tuple(dict.fromkeys(shown(value) for value in first))
-    return Place(file, column, len(rows), tuple(row + 1 for row in rows.head(SHOWN).to_list()), examples)
+    return Rows.where(mask, values).place(file, column)
+
+
+def place_in(parts: Sequence[tuple[str, int]], column: str, rows: Rows) -> Place:
+    """The place of rows of a table whose `parts` are (file, rows): those of the first file that has any."""
+    start = 0
+    for file, length in parts:
+        inside = sum(row <= start + length for row in rows.first)
+        if inside:
+            numbers = tuple(row - start for row in rows.first[:inside])
+            return Rows(rows.count, numbers, rows.values[:inside]).place(file, column)
+        start += length
+    raise ValueError(f"there is no row of {column} to place")

@@ -16,23 +16,13 @@ import polars as pl
 
 from contracts.errors import DatasetError
 from contracts.schema import EVENT_COLUMNS, DatasetSchema, FeatureKind
-from data_sources.columns import CANONICAL, ColumnKind, Role, convert, is_missing, time_zones
-from data_sources.findings import Finding, FindingKind, Place, place_of
+from data_sources.columns import CANONICAL, ColumnKind, Role, convert
+from data_sources.findings import Finding, FindingKind, Place, Rows, place_in
+from data_sources.noticed import Noticed
 from data_sources.tables import find_table, read_raw
 
 TABLES: Final = ("events", "users", "items")
 ID_OF: Final = {"users": "user_id", "items": "item_id"}
-SPLITS: Final = ("train", "test")
-
-_EXPECTED: Final[dict[ColumnKind, str]] = {
-    Role.ID: "an id (text or a whole number)",
-    Role.WORD: "text",
-    FeatureKind.CATEGORICAL: "a category",
-    FeatureKind.TEXT: "text",
-    FeatureKind.NUMERIC: "a finite number",
-    FeatureKind.TIMESTAMP: "Unix seconds or an ISO 8601 time",
-    FeatureKind.MULTI_CATEGORICAL: "a list of categories, or one text joined by |",
-}
 
 
 @dataclass(frozen=True)
@@ -47,18 +37,13 @@ class Table:
     """(file, rows) of each part."""
     findings: tuple[Finding, ...]
 
-    def place(self, column: str | None, mask: pl.Series) -> Place:
-        """Where the rows [n] lie in which `mask` holds: rows of the first file that has any."""
-        values = self.frame[column] if column else mask
-        start = 0
-        for file, length in self.parts:
-            part = mask.slice(start, length)
-            if part.any():
-                found = place_of(file, column or "", values.slice(start, length), part)
-                examples = found.examples if column else ()
-                return Place(file, column, int(mask.sum()), found.rows, examples)
-            start += length
-        return Place(self.parts[0][0] if self.parts else self.name, column)
+    @property
+    def rows(self) -> int:
+        return len(self.frame)
+
+    def place(self, column: str, mask: pl.Series) -> Place:
+        """Where the rows [n] lie in which `mask` holds, which are some: rows of the first file that has any."""
+        return place_in(self.parts, column, Rows.where(mask, self.frame[column]))
 
 
 def wanted_columns(schema: DatasetSchema, name: str) -> dict[str, ColumnKind]:
@@ -129,20 +114,26 @@ def _read_part(folder: Path, path: Path, schema: DatasetSchema, name: str, kinds
     try:
         raw = read_raw(path, kinds, texts)
     except DatasetError as error:
-        finding = Finding(FindingKind.UNREADABLE, error.message.rstrip("."), Place(file), error.fix)
-        return Table(name, empty_table(schema, name).select(list(kinds)), (), ((file, 0),), (finding,))
+        nothing = empty_table(schema, name).select(required_columns(schema, name))
+        return Table(name, nothing, (), ((file, 0),), (unreadable(file, error),))
     frame, findings = conform(raw.frame, schema, name, file, kinds, raw.columns)
-    findings += [
-        Finding(
-            FindingKind.EXTRA_COLUMN,
-            "the schema does not name this column; it is not read",
-            Place(file, column),
-            fatal=False,
-        )
-        for column in raw.columns
+    findings += unnamed_columns(file, raw.columns, schema, name)
+    return Table(name, frame, raw.columns, ((file, len(frame)),), tuple(findings))
+
+
+def unreadable(file: str, error: DatasetError) -> Finding:
+    """A file that cannot be read, as a finding."""
+    return Finding(FindingKind.UNREADABLE, error.message.rstrip("."), Place(file), error.fix)
+
+
+def unnamed_columns(file: str, present: Sequence[str], schema: DatasetSchema, name: str) -> list[Finding]:
+    """A finding for each column of a file that the schema does not name."""
+    message = "the schema does not name this column; it is not read"
+    return [
+        Finding(FindingKind.EXTRA_COLUMN, message, Place(file, column), fatal=False)
+        for column in present
         if column not in wanted_columns(schema, name)
     ]
-    return Table(name, frame, raw.columns, ((file, len(frame)),), tuple(findings))
 
 
 def conform(
@@ -158,60 +149,25 @@ def conform(
     `kinds`: the columns that are wanted, all that mean something by default; `present`: the columns that the file has
     besides, for the message.
     """
-    kinds = kinds or wanted_columns(schema, name)
-    findings: list[Finding] = []
-    columns = []
+    frame, noticed = notice(raw, schema, name, kinds or wanted_columns(schema, name))
+    return frame, [finding for of in noticed for finding in of.findings(file, present or raw.columns)]
+
+
+def notice(
+    raw: pl.DataFrame, schema: DatasetSchema, name: str, kinds: Mapping[str, ColumnKind], before: int = 0
+) -> tuple[pl.DataFrame, list[Noticed]]:
+    """The same of a slice of a file that has `before` rows before it: what of two slices was noticed adds up."""
+    required, filled = required_columns(schema, name), filled_columns(schema, name)
+    noticed, columns = [], []
     for column, kind in kinds.items():
-        if column not in raw.columns:
-            if column in required_columns(schema, name):
-                findings.append(_missing_column(file, column, present or raw.columns))
-                columns.append(pl.Series(column, [None] * len(raw), dtype=CANONICAL[kind]))
-            continue
-        converted = convert(raw[column], kind)
-        findings += _column_findings(raw[column], converted.values, converted.bad, kind, file)
-        if column in filled_columns(schema, name):
-            findings += _null_findings(raw[column], kind, file)
-        columns.append(converted.values)
-    return pl.DataFrame(columns), findings
-
-
-def _missing_column(file: str, column: str, present: Sequence[str]) -> Finding:
-    message = f"the column is missing; the file has {', '.join(map(repr, present[:20]))}"
-    fix = f"Add the column {column}, or correct its name or the schema."
-    if len(present) == 1 and any(mark in present[0] for mark in ";\t|"):
-        fix = "Separate the fields with commas: this file uses another separator."
-    return Finding(FindingKind.MISSING_COLUMN, message, Place(file, column), fix)
-
-
-def _column_findings(raw: pl.Series, values: pl.Series, bad: pl.Series, kind: ColumnKind, file: str) -> list[Finding]:
-    findings = []
-    if bad.any():
-        place = place_of(file, raw.name, raw, bad)
-        message = f"{place.count} value{'s are' if place.count > 1 else ' is'} not {_EXPECTED[kind]}"
-        findings.append(Finding(FindingKind.MISTYPED, message, place, _FIX_TYPE))
-    if kind is FeatureKind.TIMESTAMP and len(zones := time_zones(raw)) > 1:
-        told = ", ".join(f"{zone}: {count}" for zone, count in zones.items())
-        place = Place(file, raw.name, sum(zones.values()))
-        findings.append(Finding(FindingKind.TIME_ZONES, f"times name several zones ({told})", place, fatal=False))
-    if raw.name == "split" and kind is Role.WORD:
-        odd = ~values.is_in(SPLITS).fill_null(True)
-        if odd.any():
-            message = f"split must be {' or '.join(SPLITS)}"
-            findings.append(Finding(FindingKind.SPLIT_VALUE, message, place_of(file, raw.name, raw, odd), _FIX_SPLIT))
-    return findings
-
-
-_FIX_TYPE: Final = "Correct these values, leave them empty, or give the feature another kind in schema.toml."
-_FIX_SPLIT: Final = "Write train or test in every row, or take given_split out of schema.toml."
-
-
-def _null_findings(raw: pl.Series, kind: ColumnKind, file: str) -> list[Finding]:
-    missing = is_missing(raw, kind)
-    if not missing.any():
-        return []
-    place = place_of(file, raw.name, raw, missing)
-    message = f"{place.count} of {len(raw)} rows have no {raw.name}"
-    return [Finding(FindingKind.MISSING_VALUE, message, place, "Fill the column in these rows or remove the rows.")]
+        if column in raw.columns:
+            converted = convert(raw[column], kind)
+            noticed.append(Noticed.of(raw[column], kind, converted, before, filled=column in filled))
+            columns.append(converted.values)
+        elif column in required:
+            noticed.append(Noticed(column, kind, absent=True))
+            columns.append(pl.Series(column, [None] * len(raw), dtype=CANONICAL[kind]))
+    return pl.DataFrame(columns), noticed
 
 
 def _join_parts(schema: DatasetSchema, name: str, parts: Sequence[Table]) -> Table:

@@ -1,14 +1,14 @@
-"""A table of a dataset a slice at a time, for those who must not hold a whole one: the jobs of a night.
+"""A table of a dataset a slice at a time, for those who must not hold a whole one: jobs of a night, and the doctor.
 
 The same types and the same named failures as `dataset.open_dataset`, with the rows of the file; only ids that are there
-twice are nobody's to notice. What the files of events need not say (a type, a position) is left null. `batch_job` calls
-it.
+twice are nobody's to notice. What the files of events need not say (a type, a position) is left null. `batch_job`,
+`streamed` and `event_log` call it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +17,23 @@ import polars as pl
 from contracts.errors import DatasetError
 from contracts.schema import DatasetSchema
 from data_sources.columns import CANONICAL, ColumnKind
-from data_sources.findings import Finding, FindingKind, Place, raise_fatal
-from data_sources.reading import conform, wanted_columns
-from data_sources.tables import RawTable, raw_slices
+from data_sources.findings import raise_fatal
+from data_sources.noticed import Noticed
+from data_sources.reading import notice, unreadable, wanted_columns
+from data_sources.tables import raw_slices
 
 SLICE_ROWS: Final = 250_000
 """Some 50 MB of events."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some rows of a file: in canonical types with every column that was asked for, and what was noticed of them."""
+
+    frame: pl.DataFrame
+    noticed: list[Noticed]
+    columns: tuple[str, ...]
+    """All that the file has."""
 
 
 def event_slices(path: Path, file: str, schema: DatasetSchema) -> Iterator[pl.DataFrame]:
@@ -38,24 +49,34 @@ def table_slices(
     `file`: its name in messages. Raises DatasetError (file, column, rows) for what `open_dataset` would refuse.
     """
     kinds = {key: kind for key, kind in wanted_columns(schema, name).items() if only is None or key in only}
-    first = 0
-    for raw in _raw_slices(path, file, kinds, rows):
-        frame, findings = conform(raw.frame, schema, name, file, kinds, raw.columns)
-        raise_fatal(_counted_from(finding, first) for finding in findings)
-        absent = [pl.lit(None, CANONICAL[kind]).alias(key) for key, kind in kinds.items() if key not in frame]
-        yield frame.with_columns(absent).select(list(kinds))
-        first += len(frame)
+    for some in named_slices(path, file, schema, name, kinds, rows):
+        raise_fatal(finding for of in some.noticed for finding in of.findings(file, some.columns))
+        yield some.frame
 
 
-def _raw_slices(path: Path, file: str, kinds: Mapping[str, ColumnKind], rows: int) -> Iterator[RawTable]:
-    texts = [name for name, kind in kinds.items() if CANONICAL[kind] == pl.String]
+def named_slices(
+    path: Path, file: str, schema: DatasetSchema, name: str, kinds: Mapping[str, ColumnKind], rows: int
+) -> Iterator[Slice]:
+    """What `read_slices` gives; its failures begin with the name of the file."""
     try:
-        yield from raw_slices(path, kinds, texts, rows)
+        yield from read_slices(path, schema, name, kinds, rows)
     except DatasetError as error:
-        raise Finding(FindingKind.UNREADABLE, error.message.rstrip("."), Place(file), error.fix).error() from error
+        raise unreadable(file, error).error() from error
 
 
-def _counted_from(finding: Finding, first: int) -> Finding:
-    """A finding of a slice whose first row is the file's row `first`."""
-    place = replace(finding.place, rows=tuple(row + first for row in finding.place.rows))
-    return replace(finding, place=place)
+def read_slices(
+    path: Path, schema: DatasetSchema, name: str, kinds: Mapping[str, ColumnKind], rows: int
+) -> Iterator[Slice]:
+    """Slices of `rows` of one file, whatever its values. Raises DatasetError where it cannot be read."""
+    texts = [key for key, kind in kinds.items() if CANONICAL[kind] == pl.String]
+    before = 0
+    for raw in raw_slices(path, kinds, texts, rows):
+        frame, noticed = notice(raw.frame, schema, name, kinds, before)
+        absent = [pl.lit(None, CANONICAL[kind]).alias(key) for key, kind in kinds.items() if key not in frame]
+        yield Slice(frame.with_columns(absent).select(list(kinds)), noticed, raw.columns)
+        before += len(frame)
+
+
+def changed(file: str) -> DatasetError:
+    """What to raise where a file that is read twice is not what it was."""
+    return DatasetError(f"{file} was changed while it was read.", fix="Run it again once nobody writes to it.")

@@ -25,8 +25,9 @@ from contracts.schema import DEFAULT_EVENT_TYPE
 from data_sources.dataset import TRAINING_COLUMNS, Dataset, open_dataset
 from data_sources.folders import living_folder
 from data_sources.indexed import IndexedDataset, align, codes_of, distinct, event_weights, index_dataset
-from data_sources.slices import SLICE_ROWS, table_slices
+from data_sources.slices import SLICE_ROWS, changed, table_slices
 from data_sources.tables import find_table, parquet_rows
+from data_sources.tallies import Tally
 
 STREAM_ABOVE: Final = 3_000_000
 """Events of a dataset that is read at once at most: 150 bytes each, half a gigabyte, in half of the time."""
@@ -44,11 +45,15 @@ def index_folder(path: Path) -> IndexedDataset:
     return index_dataset(open_dataset(path, event_columns=TRAINING_COLUMNS))
 
 
-def streams(path: Path) -> bool:
-    """Whether a dataset has so many events that they are not read at once; only of Parquet files that is known."""
+def streams(path: Path, above: int | None = None) -> bool:
+    """Whether a dataset has so many events that they are not read at once; only of Parquet files that is known.
+
+    `above`: how many are not yet so many, default STREAM_ABOVE.
+    """
+    most = STREAM_ABOVE if above is None else above
     try:
         files = find_table(living_folder(path), "events")
-        return files is not None and files.format == "parquet" and sum(map(parquet_rows, files.parts)) > STREAM_ABOVE
+        return files is not None and files.format == "parquet" and sum(map(parquet_rows, files.parts)) > most
     except DatasetError:
         return False  # reading it whole says what is wrong, and where
 
@@ -59,17 +64,17 @@ def index_streamed(path: Path, tables: Dataset) -> IndexedDataset:
     Raises DatasetError (file, column, rows), NotEnoughData where there are no events, StorageFull.
     """
     events = _Events(living_folder(path), tables)
-    users, items = _Counts(), _Counts()
+    users, items = Tally(n=pl.Expr.sum), Tally(n=pl.Expr.sum)
     for _, frame in events.slices(("user_id", "item_id")):
-        users.add(frame["user_id"])
-        items.add(frame["item_id"])
+        users.add(frame.group_by(id="user_id").agg(n=pl.len()))
+        items.add(frame.group_by(id="item_id").agg(n=pl.len()))
     counted = users.merged()
     if counted.is_empty():
         raise NotEnoughData("the dataset has no events.", fix="Add rows to events; `tandem check` says what is there.")
     user_ids = distinct(counted["id"], tables.users["user_id"])
     item_ids = distinct(items.merged()["id"], tables.items["item_id"])
     counts = np.zeros(len(user_ids), np.int64)
-    counts[codes_of(counted["id"], user_ids)] = counted["count"].to_numpy()
+    counts[codes_of(counted["id"], user_ids)] = counted["n"].to_numpy()
     filled = _Arrays.empty(np.append(0, np.cumsum(counts)), len(item_ids), tables.schema.given_split)
     filled.fill(events.coded(user_ids, item_ids))
     return IndexedDataset(
@@ -140,34 +145,8 @@ def _times(frame: pl.DataFrame, *, ordered: bool) -> NDArray[np.int64] | None:
 def _codes(ids: pl.Series, known: pl.Enum, file: str) -> NDArray[np.int32]:
     codes = ids.cast(known, strict=False)
     if codes.null_count():
-        raise _changed(file)
+        raise changed(file)
     return codes.to_physical().cast(pl.Int32).to_numpy()
-
-
-def _changed(file: str) -> DatasetError:
-    return DatasetError(f"{file} was changed while it was read.", fix="Run it again once nobody writes to it.")
-
-
-class _Counts:
-    """How often each id was seen. What comes in is merged once it is as much as what is known: n log n in all."""
-
-    def __init__(self) -> None:
-        self._known = pl.DataFrame(schema={"id": pl.String, "count": pl.Int64})
-        self._waiting: list[pl.DataFrame] = []
-        self._waiting_rows = 0
-
-    def add(self, ids: pl.Series) -> None:
-        counted = ids.alias("id").to_frame().group_by("id").agg(pl.len().cast(pl.Int64).alias("count"))
-        self._waiting.append(counted)
-        self._waiting_rows += len(counted)
-        if self._waiting_rows >= len(self._known):
-            self.merged()
-
-    def merged(self) -> pl.DataFrame:
-        """id and count, each id once, in no order."""
-        self._known = pl.concat([self._known, *self._waiting]).group_by("id").agg(pl.col("count").sum())
-        self._waiting, self._waiting_rows = [], 0
-        return self._known
 
 
 @dataclass(frozen=True)
@@ -198,7 +177,7 @@ class _Arrays:
             buckets = np.searchsorted(first_users, part.users, side="right") - 1
             runs = np.bincount(buckets, minlength=len(spans))
             if (free + runs > ends).any():
-                raise _changed("events")
+                raise changed("events")
             order = np.argsort(buckets, kind="stable")
             places = np.repeat(free - np.cumsum(runs) + runs, runs) + np.arange(len(order))
             for column, values in self._columns(part):
@@ -206,7 +185,7 @@ class _Arrays:
             free += runs
             timed = part.times is not None
         if (free < ends).any():
-            raise _changed("events")
+            raise changed("events")
         for span in spans:
             self._sort(span, timed)
 

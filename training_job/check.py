@@ -28,7 +28,7 @@ TOLD: Final = 5
 def check(job: NightJob) -> StepVerdict:
     """Write the verdict on a dataset, and adopt it where it passes.
 
-    Raises LeaseLost, PointerConflict, ReleaseNotFound, ReleaseCorrupt, StoreUnavailable.
+    Raises LeaseLost, PointerConflict, ReleaseNotFound, ReleaseCorrupt, StorageFull, StoreUnavailable.
     """
     diagnosis = diagnose(job.dataset)
     if failed := _failed(diagnosis):
