@@ -37,7 +37,7 @@ class RetrievalSettings:
     cold_user_events: int = 5
     """Below this many events a user is cold (the original system's threshold)."""
     tower_events: int = 1
-    """From so many events on the towers answer a cold user alone: they were trained on users of whom one item is known."""
+    """From so many events on the towers answer a cold user alone: they learned from users of whom one item is known."""
     cold_item_events: int = 5
     """Below this many events an item is cold (the original system's threshold)."""
     pool_per_place: int = 10

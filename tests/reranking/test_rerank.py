@@ -93,8 +93,9 @@ def test_the_scale_of_a_route_does_not_decide_how_diverse_its_slate_is(factor):
     """On raw scores a fixed penalty would vanish beside counts and decide alone beside probabilities."""
     rows = np.concatenate([np.arange(0, 100, 5), np.arange(1, 100, 5)])  # categories 0 and 1
     scores = np.linspace(1, 0, 40) * factor
-    ranked = rerank(candidates(rows, scores), ITEMS, SlateRules(10), RerankSettings(recency_weight=0.0), NOW)
-    expected = rerank(candidates(rows, scores / factor), ITEMS, SlateRules(10), RerankSettings(recency_weight=0.0), NOW)
+    settings_ = RerankSettings(category_penalty=0.05, recency_weight=0.0)
+    ranked = rerank(candidates(rows, scores), ITEMS, SlateRules(10), settings_, NOW)
+    expected = rerank(candidates(rows, scores / factor), ITEMS, SlateRules(10), settings_, NOW)
     assert ranked.rows.tolist() == expected.rows.tolist()
     assert {0, 1} == set(ITEMS.category[ranked.rows].tolist())
 
