@@ -164,7 +164,7 @@ def test_the_odd_parts_are_seen(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
     columns=st.lists(st.sampled_from([*COLUMNS, ("events", "value"), ("events", "split")]), min_size=1, max_size=3),
