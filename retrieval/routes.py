@@ -70,28 +70,19 @@ def _anonymous(ask: Ask) -> Answer:
     return _blended(ask, "als")
 
 
-def _cold_user(ask: Ask) -> Answer:
+def _user(ask: Ask) -> Answer:
     return _blended(ask, ask.settings.served_model)
 
 
-def _model(ask: Ask) -> Answer:
-    name = ask.settings.served_model
-    if name != "popularity" and len(found := ask_model(ask, name)):
-        return found, name, None
-    return _blended(ask, "popularity")
-
-
 def _blended(ask: Ask, model_name: str) -> Answer:
-    """Segment popularity, giving way to a model as history arrives."""
+    """A model, beside segment popularity while the history is too short for it; popularity where it finds nothing."""
+    weight = min(1.0, ask.visitor.events / ask.settings.full_history(model_name))
+    found = ask_model(ask, model_name) if weight and model_name != "popularity" else Found.nothing()
+    if weight == 1.0 and len(found):
+        return found, model_name, None
     keys = segment_keys(ask.model.fitted.schema.segment, ask.visitor.features)
     key, popular = popular_found(ask.model, keys, ask.eligible, ask.pool, explain=ask.explain)
-    weight = min(1.0, ask.visitor.events / ask.settings.full_history(model_name))
-    if model_name == "popularity" or not weight:
-        return popular, "popularity", key
-    found = ask_model(ask, model_name)
-    if not len(found):
-        return popular, "popularity", key
-    return (found, model_name, None) if weight == 1.0 else (blend(found, popular, weight), model_name, key)
+    return (blend(found, popular, weight), model_name, key) if len(found) else (popular, "popularity", key)
 
 
 def _both_cold(ask: Ask, request: RecommendationRequest) -> Answer:
@@ -139,6 +130,6 @@ def _new_items(ask: Ask, categories: list[int]) -> Found:
 _FINDERS: Final[dict[Route, Callable[[Ask], Answer]]] = {
     Route.UNKNOWN: _unknown,
     Route.ANONYMOUS: _anonymous,
-    Route.COLD_USER: _cold_user,
-    Route.MODEL: _model,
+    Route.COLD_USER: _user,
+    Route.MODEL: _user,
 }
