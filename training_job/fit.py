@@ -1,8 +1,8 @@
 """Events → FittedModel: the whole of training in reading order.
 
-Hold out the slice, fit the vocabularies, ALS, popularity and TF-IDF, train the towers against the tuning half, and
-assemble what serves. The command line, the nightly run, SageMaker and the evaluation call `fit`; it writes no file
-but its checkpoints.
+Hold out the slice, fit the vocabularies, ALS, popularity and TF-IDF, train the towers against the tuning half
+(briefly, then at length), and assemble what serves. The command line, the nightly run, SageMaker and the evaluation
+call `fit`; it writes no file but its checkpoints.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ from training_job.device import TorchRuntime
 from training_job.lengths import Lengths, choose_lengths
 from training_job.loop import Progress, Standing, Trainer, silent
 from training_job.new_item_length import new_item_length
+from training_job.order import likeness_left, order_matters
 from training_job.ranks import ALONE, Ranks
-from training_job.recipe import FULL_SOFTMAX_ITEMS, Recipe, derive_recipe
+from training_job.recipe import DIMENSIONS, FULL_SOFTMAX_ITEMS, Recipe, derive_recipe
 from training_job.settings import TrainingSettings
 from training_job.shares import deal
+from training_job.short_runs import ShortRun, best_of
 from training_job.step import Counts, Stepper, TrainingData
 from training_job.svd_start import spectral_start
 from training_job.towers import fresh_towers
@@ -133,6 +135,7 @@ class Training:
         progress: Progress,
     ) -> None:
         self.indexed, self.settings, self.runtime, self.progress = indexed, settings, runtime, progress
+        self.ranks = runtime.ranks
         self.seconds: dict[str, float] = {}
         self.random = np.random.default_rng(settings.seed)
         with self._clock("encode", "holding out the validation slice, encoding features"):
@@ -148,22 +151,53 @@ class Training:
                 counts=Counts.of(self.validation.train),
             )
             self.tuners = tuning_users(self.validation.tuning, self.random)
-        self.recipe = derive_recipe(indexed.schema, self.validation.train, settings.effort)
+        with self._clock("start", "finding where items begin"):
+            events = self.validation.train
+            self._start = spectral_start(events, DIMENSIONS, settings.seed)
+            self.likeness_left = likeness_left(events, self._start, settings.seed) if indexed.schema.ordered else None
+        matters = order_matters(self.likeness_left)
+        self.recipe = derive_recipe(indexed.schema, events, settings.effort, order_matters=matters)
         self.changes = RecipeChanges()
+        self.short_scores: dict[str, float] = {}
+        self.short_recovered = False
 
     def change(self, changes: RecipeChanges) -> None:
         """Train with a changed recipe. Raises SettingsInvalid."""
-        self.recipe, self.changes = apply_changes(self.recipe, changes, Kind.of(self.indexed.schema)), changes
+        self.recipe, self.changes = apply_changes(self.recipe, changes, self.kind), changes
+
+    @property
+    def kind(self) -> Kind:
+        """What of the recipe means anything."""
+        return Kind.of(self.recipe, self.indexed.schema)
+
+    def settle(self) -> ShortRun | None:
+        """Choose by short runs what the recipe leaves open; returns the best of them, None where there are none.
+
+        A changed recipe is trained as it is: who changed it knows what it finds.
+        """
+        if not self.recipe.short_epochs or not len(self.tuners) or self.changes.values:
+            return None
+        best, self.short_scores = best_of(self.recipe.contenders(), self._short_run)
+        self.recipe, self.short_recovered = best.recipe, best.standing.recovered
+        return best
+
+    def _short_run(self, recipe: Recipe) -> ShortRun:
+        """Train on this process alone: what is short is not worth dealing out."""
+
+        def progress(done: int, total: int, text: str) -> None:
+            self.progress(done, total, f"short run at temperature {recipe.temperature:g}: {text}")
+
+        training = self.once_more(progress)
+        training.recipe, training.ranks = recipe.shortened(), ALONE
+        training.random = np.random.default_rng(self.settings.seed)  # the same whenever it is asked for
+        stepper, _ = training.stepper()
+        return ShortRun(recipe, stepper, training.train(stepper))
 
     def once_more(self, progress: Progress) -> Training:
         """Another training of the same data, with the recipe and the randomness with which this one stands."""
         other = copy(self)
         other.random, other.progress = deepcopy(self.random), progress
         return other
-
-    def start(self) -> NDArray[np.float32]:
-        """What the id parts of the items begin as [n_items, d]."""
-        return spectral_start(self.data.events, self.recipe.dimensions, self.settings.seed)
 
     def _crowd(self, start: NDArray[np.float32]) -> NDArray[np.float32]:
         """Directions of some items, drawn by their events: a crowd is where the events are."""
@@ -184,10 +218,14 @@ class Training:
             als, alpha_score = self._als()
         with self._clock("popularity", "choosing the half-life of popularity"):
             half_life, popularity_score = choose_half_life(self.indexed.schema, self.validation, self.tuners)
-        with self._clock("start", "starting the towers"):
-            stepper, known = self.stepper(warm_start)
+        with self._clock("short runs", "training the towers briefly"):
+            stepper, known = self.stepper(warm_start, self._start)
+            short = None if known else self.settle()
+            stepper.recipe = stepper.recipe if known else self.recipe
         with self._clock("towers", "training the towers"):
             standing = self.train(stepper, checkpoints, known)
+            if short and short.score > standing.kept_score:
+                stepper, standing = short.stepper, short.standing
         with self._clock("content", "finding neighbours by content"):
             counts = self.data.events.item_counts()
             content = fit_content(self.data.item_features, self.encoders[1].n_slots, counts, HOT_EVENTS)
@@ -224,17 +262,20 @@ class Training:
     def stepper(
         self, warm_start: FittedModel | None = None, start: NDArray[np.float32] | None = None
     ) -> tuple[Stepper, int]:
-        """Towers at their start, which is trained in place, and how many items a warm start knew."""
-        recipe, device, start = self.recipe, self.runtime.device, self.start() if start is None else start
+        """Towers at their `start` (default: a copy of the data's), which is trained in place, and how many items a
+        warm start knew.
+        """
+        recipe, device, start = self.recipe, self.runtime.device, self._start.copy() if start is None else start
         slots = (self.encoders[1].n_slots, self.encoders[0].n_slots)
         crowd = self._crowd(start) if recipe.crowd else None
         shape = (recipe.positions, recipe.hidden, recipe.heads)
         towers = fresh_towers(start, slots, shape, self.random, crowd).to(device)
-        stepper = Stepper(towers, self.data, recipe, device, self.runtime.ranks)
+        stepper = Stepper(towers, self.data, recipe, device, self.ranks)
         if warm_start is None or not can_continue(warm_start, towers):
             return stepper, 0
         known = continue_from(warm_start, stepper, self.indexed.item_ids, self.encoders)
-        stepper.recipe = recipe.continued()
+        fixed = recipe.ordered or "temperature" in self.changes.values
+        stepper.recipe = recipe.continued(recipe.temperature if fixed else 1 / warm_start.tower.sharpness)
         return stepper, known
 
     def train(
@@ -313,8 +354,10 @@ class Training:
                 "examples": standing.examples,
                 "positives": standing.positives,
             },
+            "likeness_left": self.likeness_left,
+            "short_runs": self.short_scores,
             "rounds": {"scores": standing.scores, "losses": standing.losses, "kept_epoch": standing.kept_epoch},
-            "recovered_from_divergence": standing.recovered,
+            "recovered_from_divergence": standing.recovered or self.short_recovered,
             "seconds": self.seconds,
             "libraries": {name: version(name) for name in LIBRARIES},
         }

@@ -29,15 +29,15 @@ Number = int | float
 class Kind(StrEnum):
     """What the recipe is derived from first."""
 
-    SETS = "without order"
+    SETS = "without order, or whose order says nothing"
     ORDERED = "with an order but no times"
     TIMED = "with times"
 
     @staticmethod
-    def of(schema: DatasetSchema) -> Kind:
-        if schema.timed:
-            return Kind.TIMED
-        return Kind.ORDERED if schema.ordered else Kind.SETS
+    def of(recipe: Recipe, schema: DatasetSchema) -> Kind:
+        if not recipe.ordered:
+            return Kind.SETS
+        return Kind.TIMED if schema.timed else Kind.ORDERED
 
 
 EVERY: Final = frozenset(Kind)
@@ -108,8 +108,9 @@ TUNABLES: Final[Mapping[str, Tunable]] = {
     "dense_rate": Tunable("dense_rate", Range(0.0005, 0.02, log=True)),
     "users_per_batch": Tunable("users_per_batch", Range(32, 512, log=True, whole=True)),
     "id_dropout": Tunable("id_dropout", Range(0.0, 0.5)),
-    # the budget is `effort`'s; within it, twice the passes is as far as a comparison at unequal cost is worth having
-    "passes": Tunable("epochs", Range(0.5, 2.0, log=True), factor=True),
+    # the budget is `effort`'s; within it, twice the passes is as far as a comparison at unequal cost is worth having,
+    # and a tenth is a short run, which sparse data may be better off with
+    "passes": Tunable("epochs", Range(0.1, 2.0, log=True), factor=True),
     "kept": Tunable("kept", Range(0.2, 0.8), frozenset({Kind.SETS})),
     "hidden": Tunable("hidden", Choice((0, 128, 256, 512)), MOMENTS),
     "dropped": Tunable("dropped", Range(0.0, 0.4), MOMENTS),

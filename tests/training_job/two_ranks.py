@@ -159,7 +159,8 @@ def trained_twice(ranks: Ranks, folder: Path) -> None:
 
     def spy(trainer, *arguments):  # type: ignore[no-untyped-def]
         standing = original(trainer, *arguments)
-        kept.append(trainer._values())
+        if not trainer.ranks.alone:  # else a short run of rank 0
+            kept.append(trainer._values())
         return standing
 
     loop.Trainer.train = spy  # type: ignore[method-assign]
