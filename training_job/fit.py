@@ -191,7 +191,9 @@ class Training:
         training.recipe, training.ranks = recipe.shortened(), ALONE
         training.random = np.random.default_rng(self.settings.seed)  # the same whenever it is asked for
         stepper, _ = training.stepper()
-        return ShortRun(recipe, stepper, training.train(stepper))
+        standing = training.train(stepper)
+        stepper.towers.settle()
+        return ShortRun(recipe, stepper, standing)
 
     def once_more(self, progress: Progress) -> Training:
         """Another training of the same data, with the recipe and the randomness with which this one stands."""

@@ -54,6 +54,10 @@ class LazyTable:
         """The same vectors on a device, with fresh moments."""
         return LazyTable(self.values.to(device))
 
+    def settle(self) -> None:
+        """Forget the moments, which are half of what a table holds: it moves no further."""
+        self.first, self.second, self.steps = (moment[:0].clone() for moment in (self.first, self.second, self.steps))
+
     @property
     def whole(self) -> Tensor:
         """All vectors [n, d]: here the values, while a table that ranks share must first be `gathered`."""

@@ -56,6 +56,11 @@ class Towers:
     def lazy(self) -> dict[str, Table]:
         return {"items": self.items, "item_slots": self.item_slots, "user_slots": self.user_slots}
 
+    def settle(self) -> None:
+        """Forget the moments: these are trained no further."""
+        for table in (self.item_slots, self.user_slots, self.items.joined()):
+            table.settle()
+
     def to(self, device: torch.device) -> Towers:
         """The same start on a device."""
         dense = {name: tensor.to(device) for name, tensor in self.dense.items()}
