@@ -44,7 +44,7 @@ from training_job.short_runs import ShortRun, best_of
 from training_job.step import Counts, Stepper, TrainingData
 from training_job.svd_start import spectral_start
 from training_job.towers import fresh_towers
-from training_job.tuned import Kind, RecipeChanges, apply_changes
+from training_job.tuned import Kind, RecipeChanges, apply_changes, order_of
 from training_job.validation import Validation, hold_out, mean_ndcg, tuning_users, user_ndcg
 from training_job.vocabulary import MIN_CATEGORY_USERS, encode_table, fit_encoder
 from training_job.warm_start import can_continue, continue_from
@@ -162,7 +162,15 @@ class Training:
         self.short_recovered = False
 
     def change(self, changes: RecipeChanges) -> None:
-        """Train with a changed recipe. Raises SettingsInvalid."""
+        """Train with a changed recipe. Raises SettingsInvalid.
+
+        Changes that are for one kind of recipe choose it: what was tuned must not be refused by the night on which what
+        is left of likeness crosses the line.
+        """
+        wanted, schema = order_of(changes), self.indexed.schema
+        if wanted is not None and wanted != self.recipe.ordered:
+            train, effort = self.validation.train, self.settings.effort
+            self.recipe = derive_recipe(schema, train, effort, order_matters=wanted)
         self.recipe, self.changes = apply_changes(self.recipe, changes, self.kind), changes
 
     @property

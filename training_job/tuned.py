@@ -162,6 +162,16 @@ class RecipeChanges(msgspec.Struct, frozen=True):
         return RecipeChanges(values)
 
 
+def order_of(changes: RecipeChanges) -> bool | None:
+    """Whether changes are for events with an order (True) or without (False); None: for both."""
+    for name in changes.values:
+        if Kind.SETS not in (kinds := TUNABLES[name].kinds):
+            return True
+        if not kinds & MOMENTS:
+            return False
+    return None
+
+
 class TunedFile(msgspec.Struct):
     """What a training reads of a tuned.json."""
 

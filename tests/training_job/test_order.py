@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from contracts.errors import SettingsInvalid
 from contracts.interactions import Interactions
 from contracts.schema import TimeMeaning
 from training_job import user_sample
 from training_job.fit import begun, fit
 from training_job.order import LEFT_OF_SETS, likeness_left, order_matters
 from training_job.settings import Effort, TrainingSettings
-from training_job.tuned import Kind
+from training_job.tuned import Kind, RecipeChanges
 
 QUICK = TrainingSettings(effort=Effort.QUICK, threads=1)
 N_ITEMS = 200
@@ -89,3 +90,24 @@ def test_walks_are_trained_on_by_moments(clustered):
     with begun(walks, walks.interactions, QUICK) as training:
         assert training.likeness_left < LEFT_OF_SETS
         assert training.kind is Kind.ORDERED
+
+
+@pytest.mark.parametrize(
+    ("change", "ordered"), [({"kept": 0.4}, False), ({"hidden": 128}, True), ({"passes": 1.0}, None)]
+)
+def test_changes_that_are_for_one_kind_choose_it_whatever_the_order_says(clustered, change, ordered):
+    shuffled = clustered(n_users=400, n_items=N_ITEMS, per_user=20, time=TimeMeaning.ORDER)
+    walks = replace(clustered(n_users=400, n_items=N_ITEMS, time=TimeMeaning.ORDER), interactions=_walks(reach=3))
+    for world, derived in ((shuffled, False), (walks, True)):
+        with begun(world, world.interactions, QUICK) as training:
+            training.change(RecipeChanges(change))
+            assert training.recipe.ordered == (derived if ordered is None else ordered)
+
+
+def test_without_order_what_is_for_moments_is_refused(clustered):
+    world = clustered(time=TimeMeaning.NONE)
+    with (
+        begun(world, world.interactions, QUICK) as training,
+        pytest.raises(SettingsInvalid, match="hidden is for data"),
+    ):
+        training.change(RecipeChanges({"hidden": 128}))

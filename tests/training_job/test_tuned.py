@@ -121,8 +121,8 @@ def test_a_training_is_changed_by_its_settings_or_by_its_caller(clustered):
     derived = fit(world, world.interactions, QUICK).report
     assert recipe["epochs"] == round(derived["recipe"]["epochs"] / 2)
     assert derived["changes"] == {}
-    with pytest.raises(SettingsInvalid, match="kept is for data without order"):
-        fit(world, world.interactions, replace(QUICK, tuned="kept=0.4"))
+    with pytest.raises(SettingsInvalid, match=r"horizon\.window is for data with an order"):
+        fit(world, world.interactions, replace(QUICK, tuned="kept=0.4,horizon.window=3"))
 
 
 def test_a_checkpoint_of_another_recipe_is_left_alone(clustered, tmp_path):
