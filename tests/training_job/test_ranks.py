@@ -299,3 +299,8 @@ def test_ranks_draw_their_own_and_keep_a_common_generator():
     drawn = [Ranks(rank, 2).own(random).random() for rank, random in enumerate(common)]
     assert drawn[0] != drawn[1]
     assert common[0].random() == common[1].random()
+
+
+def test_rank_0_makes_short_runs_alone_before_all_train(two):
+    for folder in (two, two / "shared"):
+        assert list(json.loads((folder / "fitted.json").read_text())["report"]["short_runs"]) == ["0.12", "0.2"]

@@ -112,13 +112,14 @@ def test_where_nothing_can_be_continued_short_runs_decide(clustered, sets):
     [
         (TimeMeaning.NONE, (100, 20), Effort.STANDARD, 6),
         (TimeMeaning.NONE, (100, 20), Effort.BEST, 6),
-        (TimeMeaning.ORDER, (100, 20), Effort.STANDARD, 2),
-        (TimeMeaning.ORDER, (100, 400), Effort.STANDARD, 5),
-        (TimeMeaning.ORDER, (50_000, 4), Effort.STANDARD, 0),
+        (TimeMeaning.NONE, (100, 20), Effort.QUICK, 6),
+        (TimeMeaning.ORDER, (100, 20), Effort.STANDARD, 0),
         (TimeMeaning.NONE, (50_000, 100), Effort.STANDARD, 0),
     ],
 )
-def test_they_are_an_eighth_of_the_standard_passes_and_large_data_has_none(time, events, effort, expected):
+def test_they_are_an_eighth_of_the_standard_passes_and_neither_moments_nor_large_data_have_any(
+    time, events, effort, expected
+):
     recipe = derive_recipe(DatasetSchema(time=time), _events(*events), effort)
     assert recipe.short_epochs == expected
     if expected:
