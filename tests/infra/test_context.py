@@ -116,7 +116,7 @@ def test_values_of_the_night_replace_single_knobs_of_its_size(built: dict[str, s
         ),
         ({"processing_instance": "ml.g5.xlarge"}, "-c processing_instance is 'ml.g5.xlarge'."),
         ({"effort": "heroic"}, "-c effort is 'heroic'. Give one of quick, standard, best."),
-        ({"tuned": "passes=20"}, "-c tuned: passes is 20. Give a number from 0.5 to 2, or leave it out."),
+        ({"tuned": "passes=20"}, "-c tuned: passes is 20. Give a number from 0.1 to 2, or leave it out."),
         ({"few_events_percent": 101}, "-c few_events_percent is 101. Give a whole number, 0 to 100."),
         ({"dataset": "../other"}, "-c dataset is '../other'."),
         ({"settings": "mmr"}, "-c settings is 'mmr'. Give JSON"),
