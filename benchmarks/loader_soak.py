@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from benchmarks.faults import PATIENT
 from contracts.errors import TandemError
 from contracts.fitted import to_bundle
 from index_loader.indexes import own_indexes
@@ -117,7 +118,7 @@ def _load(url: str, home: Path, release: str) -> None:
         store = LocalReleases(home)
         etag = store.etag()
         loaded = run(store, loader_client(url), release)
-        publish_or_load_again(store, release, None, etag, loaded)
+        publish_or_load_again(store, release, None, etag, loaded, PATIENT)
         status = 0
     except TandemError as error:
         print(error, file=sys.stderr)

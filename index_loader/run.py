@@ -16,6 +16,7 @@ from index_loader.indexes import own_indexes
 from index_loader.load import Progress, load
 from index_loader.prepare import prepare
 from index_loader.publish import Loaded, publish
+from index_loader.recall import VerifySettings
 from stores.releases import Current, Releases
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ def run(
 
 
 def publish_or_load_again(
-    store: Releases, release: str, gate: GateReport | None, if_match: str | None, loaded: Loaded
+    store: Releases,
+    release: str,
+    gate: GateReport | None,
+    if_match: str | None,
+    loaded: Loaded,
+    settings: VerifySettings | None = None,
 ) -> Current:
     """Publish what was loaded; where it is not good enough, load once into a new index and publish that.
 
@@ -53,12 +59,12 @@ def publish_or_load_again(
     threads add vectors), would otherwise be found final by every later run. Raises as `publish` and `run`.
     """
     try:
-        return publish(store, release, gate, if_match, loaded=loaded)
+        return publish(store, release, gate, if_match, loaded=loaded, settings=settings)
     except VerificationFailed as error:
         if loaded.progress is not None:
             loaded.progress(0, 1, f"{loaded.name} is not good enough, loading a new one: {error}")
         again = run(store, loaded.client, release, fresh=True, progress=loaded.progress)
-        return publish(store, release, gate, if_match, loaded=again)
+        return publish(store, release, gate, if_match, loaded=again, settings=settings)
 
 
 def newest_index(store: Releases, client: OpenSearch, release: str) -> str | None:
