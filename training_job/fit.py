@@ -159,7 +159,6 @@ class Training:
         self.recipe = derive_recipe(indexed.schema, events, settings.effort, order_matters=matters)
         self.changes = RecipeChanges()
         self.short_scores: dict[str, float] = {}
-        self.short_recovered = False
 
     def change(self, changes: RecipeChanges) -> None:
         """Train with a changed recipe. Raises SettingsInvalid.
@@ -186,7 +185,7 @@ class Training:
         if not self.recipe.short_epochs or not len(self.tuners) or self.changes.values:
             return None
         best, self.short_scores = best_of(self.recipe.contenders(), self._short_run)
-        self.recipe, self.short_recovered = best.recipe, best.standing.recovered
+        self.recipe = best.recipe
         return best
 
     def _short_run(self, recipe: Recipe) -> ShortRun:
@@ -200,7 +199,7 @@ class Training:
         training.random = np.random.default_rng(self.settings.seed)  # the same whenever it is asked for
         stepper, _ = training.stepper()
         standing = training.train(stepper)
-        stepper.towers.settle()
+        stepper.towers.forget_moments()
         return ShortRun(recipe, stepper, standing)
 
     def once_more(self, progress: Progress) -> Training:
@@ -230,8 +229,10 @@ class Training:
             half_life, popularity_score = choose_half_life(self.indexed.schema, self.validation, self.tuners)
         with self._clock("short runs", "training the towers briefly"):
             stepper, known = self.stepper(warm_start, self._start)
-            short = None if known else self.settle()
-            stepper.recipe = stepper.recipe if known else self.recipe
+            short = None
+            if not known:
+                short = self.settle()
+                stepper.recipe = self.recipe
         with self._clock("towers", "training the towers"):
             standing = self.train(stepper, checkpoints, known)
             if short and short.score > standing.kept_score:
@@ -255,6 +256,7 @@ class Training:
             "lengths": asdict(lengths) if lengths else None,
             "new_item_length": stepper.cold_norm,
             "warm_start_items": known,
+            "recovered_from_divergence": standing.recovered or (short is not None and short.standing.recovered),
             "validation": {
                 "two_tower": {"ndcg@20": lengths.score if lengths else standing.kept_score},
                 "als": {"ndcg@20": alpha_score},
@@ -367,7 +369,6 @@ class Training:
             "likeness_left": self.likeness_left,
             "short_runs": self.short_scores,
             "rounds": {"scores": standing.scores, "losses": standing.losses, "kept_epoch": standing.kept_epoch},
-            "recovered_from_divergence": standing.recovered or self.short_recovered,
             "seconds": self.seconds,
             "libraries": {name: version(name) for name in LIBRARIES},
         }

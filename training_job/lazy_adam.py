@@ -54,8 +54,8 @@ class LazyTable:
         """The same vectors on a device, with fresh moments."""
         return LazyTable(self.values.to(device))
 
-    def settle(self) -> None:
-        """Forget the moments, which are half of what a table holds: it moves no further."""
+    def forget_moments(self) -> None:
+        """Half of what a table holds, of one that moves no further."""
         self.first, self.second, self.steps = (moment[:0].clone() for moment in (self.first, self.second, self.steps))
 
     @property

@@ -64,6 +64,10 @@ class ShardedTable:
         """The owned vectors on a device, with fresh moments."""
         return ShardedTable(self.values.to(device), self.n, self.ranks)
 
+    def forget_moments(self) -> None:
+        """Those of the owned part, which moves no further."""
+        self.own.forget_moments()
+
     def leaf(self, rows: Tensor) -> Tensor:
         """A copy of some rows [c, d] that collects their gradient. `rows` are distinct, and the same on all ranks."""
         return self._summed(self.values, rows).requires_grad_()

@@ -8,7 +8,7 @@ gives way to its own short run where that found more. `fit.py` calls it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from training_job.loop import Standing
@@ -33,10 +33,12 @@ class ShortRun:
 
 def best_of(contenders: Sequence[Recipe], run: Callable[[Recipe], ShortRun]) -> tuple[ShortRun, dict[str, float]]:
     """The best of the short runs, the first of equal ones, and the score of each temperature."""
-    best, scores = run(contenders[0]), {}
-    scores[f"{contenders[0].temperature:g}"] = best.score
-    for contender in contenders[1:]:  # one at a time: each holds a table of all items
-        other = run(contender)
-        scores[f"{contender.temperature:g}"] = other.score
-        best = max(best, other, key=lambda short: short.score)
-    return best, scores
+    scores: dict[str, float] = {}
+
+    def runs() -> Iterator[ShortRun]:
+        for contender in contenders:  # one at a time: each holds a table of all items
+            short = run(contender)
+            scores[f"{contender.temperature:g}"] = short.score
+            yield short
+
+    return max(runs(), key=lambda short: short.score), scores

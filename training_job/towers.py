@@ -56,10 +56,10 @@ class Towers:
     def lazy(self) -> dict[str, Table]:
         return {"items": self.items, "item_slots": self.item_slots, "user_slots": self.user_slots}
 
-    def settle(self) -> None:
-        """Forget the moments: these are trained no further."""
-        for table in (self.item_slots, self.user_slots, self.items.joined()):
-            table.settle()
+    def forget_moments(self) -> None:
+        """These are trained no further."""
+        for table in self.lazy.values():
+            table.forget_moments()
 
     def to(self, device: torch.device) -> Towers:
         """The same start on a device."""

@@ -41,10 +41,10 @@ def test_finds_the_bottom_of_a_bowl():
     torch.testing.assert_close(table.values, bottom, atol=0.03, rtol=0)
 
 
-def test_a_settled_table_keeps_its_vectors_and_nothing_else():
+def test_a_table_without_moments_keeps_its_vectors_and_nothing_else():
     table = LazyTable(torch.ones(5, 3))
     table.step(torch.tensor([1, 4]), torch.ones(2, 3), 0.1)
     before = table.values.clone()
-    table.settle()
+    table.forget_moments()
     assert torch.equal(table.values, before)
     assert sum(tensor.numel() for tensor in table.tensors().values()) == before.numel()
